@@ -1,0 +1,50 @@
+"""Permit: proof, in this process, that the gate opened for one stage of one job.
+
+Every function that reads or makes a track's audio takes a Permit. Only `service.consent.gate`
+constructs one; `tests/architecture` holds both rules.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from service.errors import Problem
+
+Purpose = Literal["upload", "ingest", "remix", "listen"]
+
+
+class PermitDenied(Problem):
+    """The Permit at hand does not cover this use."""
+
+    status = 403
+    slug = "permit-denied"
+    title = "The permit does not cover this use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What the gate said yes to.
+
+    `generation` is the grant's live counter when the gate opened; self-grants (an owner's own
+    upload) have `grant_id` None. `checkpoints` maps the card names that may be used to digests.
+    """
+
+    purpose: Purpose
+    stage: str
+    track_id: str
+    subject: str
+    job_id: str | None
+    token_id: str | None
+    grant_id: str | None
+    generation: int | None
+    checkpoints: dict[str, str]
+    valid_until: datetime
+
+    def require(self, *stages: str, track_id: str | None = None) -> None:
+        """Raise `PermitDenied` unless this Permit is in time and for one of `stages`."""
+        if datetime.now(UTC) >= self.valid_until:
+            raise PermitDenied("the permit's deadline has passed")
+        if self.stage not in stages:
+            raise PermitDenied(f"the permit is for {self.stage!r}, not for {' or '.join(stages)!r}")
+        if track_id is not None and track_id != self.track_id:
+            raise PermitDenied("the permit is for another track")

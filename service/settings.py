@@ -1,0 +1,58 @@
+"""Settings: everything an operator may change, read from `REPRISE_*` environment variables."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The service's and the workers' settings; the defaults are the embedded parts.
+
+    Durations are seconds, sizes bytes.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REPRISE_", extra="ignore")
+
+    home: Path = Field(Path(".reprise"), description="Folder of the embedded parts' state.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default SQLite in home.")
+    broker_url: str | None = Field(None, description="Redis-protocol URL; default embedded Valkey.")
+    objects_url: str | None = Field(
+        None, description="Object store URL (file, s3, gs, az); default home."
+    )
+    public_url: str = Field("http://127.0.0.1:8000", description="Where listeners reach the API.")
+
+    issuer: str = Field("reprise-dev", description="`iss` of accepted bearer tokens.")
+    audience: str = Field("reprise", description="`aud` of accepted bearer tokens.")
+    jwks_url: str | None = Field(None, description="OIDC issuer's JWKS; unset: development keys.")
+    service_key: SecretStr | None = Field(
+        None, description="Ed25519 private JWK (JSON) that signs job tokens; unset: made in home."
+    )
+
+    max_upload_bytes: int = 512 * 1024 * 1024
+    max_track_seconds: float = 900.0
+    min_track_seconds: float = 3.0
+    decode_seconds: float = 60.0
+    decode_memory_bytes: int = 3 * 1024**3
+    queue_limit_audio_seconds: float = 36_000.0
+    job_deadline_seconds: float = 1800.0
+    lease_seconds: float = 15.0
+    max_attempts: int = 3
+    separator: str = Field("auto", description="Card name, or auto: htdemucs if pulled.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{(self.home / 'reprise.db').resolve()}"
+
+    @property
+    def objects(self) -> str:
+        """The object store URL in force."""
+        return self.objects_url or f"file://{(self.home / 'objects').resolve()}"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()
