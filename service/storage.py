@@ -4,6 +4,7 @@ Objects are never overwritten, so writing one twice is free and a retry resumes 
 Every method needs the Permit of the stage that reads or makes the audio.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ class ObjectStore:
     def __init__(self, url: str) -> None:
         if url.startswith("file://"):
             Path(url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-            self._store = LocalStore(url.removeprefix("file://"))
+            self._store: obstore.store.ObjectStore = LocalStore(url.removeprefix("file://"))
         else:
             self._store = from_url(url)
 
@@ -86,10 +87,8 @@ class ObjectStore:
 
     def delete(self, digest: str) -> None:
         """Remove an object; nothing happens if it is not there. Callers check for other uses."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, _key(digest))
-        except FileNotFoundError:
-            pass
 
     def digests(self) -> Iterator[str]:
         """Every object's name (for audits and garbage collection)."""
