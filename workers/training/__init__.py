@@ -1,0 +1,1 @@
+"""How the bundled weights were made: data, separator, codecs and generator, each from a seed."""
