@@ -1,0 +1,76 @@
+# Reprise. `make` alone lists the commands; everything is installed into .venv under constraints.txt.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test lint format train bench clean distclean
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+# audiocraft's own pins cannot be met beside a current torch: it comes alone, for training and tests.
+AUDIOCRAFT := audiocraft==1.3.0
+
+# Two cores are enough; OpenMP threads that spin while they wait are what makes two cores slow.
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+# Read by the recipes through the environment, so that any file name or style survives the shell.
+export TRACK PART STYLE SEED PORT
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo takes  TRACK=song.mp3  PART=drums|bass  STYLE=\"…\"  SEED=7  PORT=8000  SERVE=0"
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found (PYTHON=/path/to/python3.11 names one)." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older (PYTHON=/path/to/python3.11 names another)." >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)" || { echo "The venv module is missing (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+
+# Stamps make the second run quick: pip runs again only when the pins change.
+$(VENV)/.run-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Reprise into $(VENV) (once; a minute or two) …"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Reprise with its tests and training into $(VENV) (once; some minutes) …"
+	@$(PIP) --editable '.[test,train]'
+	@$(PIP) --no-deps $(AUDIOCRAFT)
+	@touch $@ $(VENV)/.run-installed
+
+install: $(VENV)/.run-installed ## Install what a running service needs
+
+demo: $(VENV)/.run-installed ## Play one remix from end to end and serve the page that plays it
+	@exec $(VENV)/bin/reprise demo \
+	  $${TRACK:+--track "$$TRACK"} $${PART:+--part "$$PART"} $${STYLE:+--style "$$STYLE"} \
+	  $${SEED:+--seed "$$SEED"} $${PORT:+--port "$$PORT"} \
+	  $(if $(filter 0 no false,$(SERVE)),--no-serve)
+
+up: $(VENV)/.run-installed ## Serve the API, the page and one worker with the embedded parts
+	@exec $(VENV)/bin/reprise up $${PORT:+--port "$$PORT"}
+
+lint: $(VENV)/.test-installed ## Check style, types and the import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint ## Run everything (under 15 minutes on two cores)
+	$(VENV)/bin/python -m pytest
+
+format: $(VENV)/.test-installed ## Put the code in the house style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+train: $(VENV)/.test-installed ## Train the bundled models from a seed (hours; resumes where it stopped)
+	$(VENV)/bin/python -m workers.training --help
+
+bench: $(VENV)/.test-installed ## Print the quality table of the bundled models
+	$(VENV)/bin/reprise bench quality
+
+clean: ## Remove state, caches and what the demo wrote (keeps .venv)
+	rm -rf .reprise build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find demo -type f ! -name LICENSE ! -name song.flac ! -name song.ogg -delete 2>/dev/null || true
+
+distclean: clean ## Remove .venv too
+	rm -rf "$(VENV)"

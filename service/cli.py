@@ -1,0 +1,174 @@
+"""The command line: `reprise up`, `demo`, `verify`, `models`, `worker`, `token`, `bench`, …"""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from checkpoints.commands import app as models_app
+from rich.console import Console
+
+from service.errors import Problem
+from service.settings import get_settings
+
+app = typer.Typer(
+    name="reprise",
+    help="Artist-controlled remixes: consent-gated, stem-conditioned, signed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(models_app, name="models", help="The models: what is known, bundled and pulled.")
+bench_app = typer.Typer(no_args_is_help=True)
+app.add_typer(bench_app, name="bench", help="Measure the bundled models.")
+
+out = Console()
+err = Console(stderr=True)
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command()
+def demo(
+    track: Annotated[
+        Path | None, typer.Option(help="A WAV, FLAC, MP3, Ogg or M4A file; default: our song.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="The stem to regenerate: drums or bass.")] = "drums",
+    style: Annotated[str | None, typer.Option(help="A style that the model offers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random choices.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the page; default: 8000 or next.")
+    ] = None,
+    serve: Annotated[bool, typer.Option(help="Stay up and serve the page afterwards.")] = True,
+    folder: Annotated[Path, typer.Option(help="Where the remix is written.")] = Path("demo"),
+) -> None:
+    """Play one remix from end to end, the real way, over HTTP."""
+    from service.demo import DemoRequest, play
+
+    request = DemoRequest(track=track, part=part, style=style, seed=seed, folder=folder)
+    raise typer.Exit(play(get_settings(), request, port=port, serve=serve))
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port; default: 8000 or the next free.")] = None,
+) -> None:
+    """Serve the API, the page and one worker with the embedded parts, until Ctrl-C."""
+    from service.embedded.command import serve_until_interrupted
+
+    raise typer.Exit(serve_until_interrupted(get_settings(), host=host, port=port))
+
+
+@app.command()
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    fd: Annotated[int | None, typer.Option(help="An inherited listening socket.")] = None,
+) -> None:
+    """Serve the API and the page alone (one process; broker and database from the settings)."""
+    import uvicorn
+
+    from service.app import create_app
+
+    config = uvicorn.Config(
+        create_app(get_settings()),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
+    uvicorn.Server(config).run(sockets=sockets)
+
+
+@app.command()
+def relay() -> None:
+    """Release accepted jobs to the workers, and rescue those whose worker died."""
+    import signal
+    import threading
+
+    from service.database import Database
+    from service.jobs.relay import run_relay
+    from service.queue import celery_app
+
+    settings = get_settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run_relay(Database(settings.database), celery_app(settings), stop)
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(help="Jobs in hand at once.")] = 1,
+) -> None:
+    """Work on jobs: one process per GPU, or one for the CPU."""
+    # fmt: off
+    command = [
+        sys.executable, "-m", "celery", "--app", "workers.app", "worker",
+        "--pool", "threads", "--concurrency", str(concurrency), "--queues", "ingest,remix",
+        "--loglevel", "info", "--without-gossip", "--without-mingle",
+    ]
+    # fmt: on
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's tables (SQLite or PostgreSQL)."""
+    from service.database import Database
+    from service.migrations import migrate as run
+
+    run(Database(get_settings().database))
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Argument(help="listener, artist, label or operator")],
+    subject: Annotated[str, typer.Argument(help="Who the token speaks for.")],
+    territory: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code.")] = None,
+    hours: Annotated[float, typer.Option(help="How long it is valid.")] = 12.0,
+) -> None:
+    """Mint a development bearer token (production takes an OIDC issuer's)."""
+    from service.auth import ServiceKeys, mint_token
+
+    settings = get_settings()
+    keys = ServiceKeys.load(settings)
+    minted = mint_token(keys, settings, role, subject, territory=territory, ttl=int(hours * 3600))
+    sys.stdout.write(minted + "\n")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A WAV, FLAC, MP3 or M4A file.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Judge a file's credential; ends with 0 only when it is trusted."""
+    from service.provenance.command import verify_command
+
+    raise typer.Exit(verify_command(file, as_json=json))
+
+
+@bench_app.command("quality", context_settings=PASS_ON)
+def bench_quality(context: typer.Context) -> None:
+    """Print the quality table of the bundled models beside their controls."""
+    command = [sys.executable, "-m", "workers.benchmarks.quality", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def main() -> None:
+    """Run the command line; a problem ends it with its own words and status 1."""
+    try:
+        app()
+    except Problem as problem:
+        err.print(f"[bold red]{problem.title}.[/] {problem.detail}", highlight=False)
+        raise SystemExit(1) from problem
+
+
+if __name__ == "__main__":
+    main()
