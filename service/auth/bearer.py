@@ -1,0 +1,171 @@
+"""Bearer tokens: signed JWTs (RFC 7519) that say who asks and in which role.
+
+Development tokens are signed with a key of our own; production takes an OIDC issuer's. The
+algorithm is chosen from an allow-list of public-key algorithms, never by the token (RFC 8725).
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import GuestProtocol, Key
+
+from service.auth.keys import ServiceKeys
+from service.database import new_id, now
+from service.errors import Problem
+from service.settings import Settings
+
+Role = Literal["listener", "artist", "label", "operator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+ALGORITHMS = ("Ed25519", "EdDSA", "ES256", "RS256")
+TYPES = frozenset({"JWT", "at+jwt", "application/at+jwt"})
+MAX_TOKEN_CHARACTERS = 8192
+CLOCK_SKEW_SECONDS = 30
+
+
+def _challenge(error: str | None = None) -> dict[str, str]:
+    value = 'Bearer realm="reprise"'
+    return {"WWW-Authenticate": f'{value}, error="{error}"' if error else value}
+
+
+class TokenMissing(Problem):
+    """The operation needs a bearer token and there is none (RFC 6750 section 3)."""
+
+    status = 401
+    slug = "token-missing"
+    title = "A bearer token is needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "send `Authorization: Bearer …`; `reprise token` mints one for development",
+            headers=_challenge(),
+        )
+
+
+class TokenInvalid(Problem):
+    """The bearer token is not one of ours or the issuer's, or does not say what it must."""
+
+    status = 401
+    slug = "token-invalid"
+    title = "The bearer token is not valid"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=_challenge("invalid_token"))
+
+
+class TokenExpired(Problem):
+    """The bearer token was good once."""
+
+    status = 401
+    slug = "token-expired"
+    title = "The bearer token has expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the token's `exp` has passed; get a new one", headers=_challenge("invalid_token")
+        )
+
+
+class RoleForbidden(Problem):
+    """The caller is known, but this is not for the caller's role."""
+
+    status = 403
+    slug = "role-forbidden"
+    title = "Not for this role"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `territory` is an ISO 3166-1 alpha-2 code, from the token.
+
+    Which party a principal acts for is the catalogue's to say
+    (`service.catalog.parties.party_of`), not the token's.
+    """
+
+    subject: str
+    role: Role
+    territory: str | None = None
+
+
+def mint_token(
+    keys: ServiceKeys,
+    settings: Settings,
+    role: Role,
+    subject: str,
+    territory: str | None = None,
+    ttl: timedelta = timedelta(hours=12),
+) -> str:
+    """A development bearer token; raises `ValueError` where an issuer's keys are in force."""
+    if keys.bearer is None:
+        raise ValueError("tokens come from the OIDC issuer (REPRISE_JWKS_URL is set)")
+    if role not in ROLES:
+        raise ValueError(f"role {role!r} is not one of {', '.join(ROLES)}")
+    issued = now()
+    claims: dict[str, Any] = {
+        "iss": settings.issuer,
+        "aud": settings.audience,
+        "sub": subject,
+        "role": role,
+        "jti": new_id("tok"),
+        "iat": int(issued.timestamp()),
+        "nbf": int(issued.timestamp()),
+        "exp": int((issued + ttl).timestamp()),
+    }
+    if territory is not None:
+        claims["territory"] = territory
+    header = {"alg": "Ed25519", "typ": "JWT", "kid": keys.bearer.kid}
+    return jwt.encode(header, claims, keys.bearer, algorithms=["Ed25519"])
+
+
+def verify_bearer(keys: ServiceKeys, settings: Settings, token: str) -> Principal:
+    """The principal a bearer token proves.
+
+    Raises `TokenInvalid`, `TokenExpired`, or `IssuerUnavailable` (503) when the issuer's keys
+    cannot be had.
+    """
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise TokenInvalid(f"the token is longer than {MAX_TOKEN_CHARACTERS} characters")
+
+    def find_key(member: GuestProtocol) -> Key:
+        if keys.issuer is not None:
+            kid = member.headers().get("kid")
+            return keys.issuer.find(kid if isinstance(kid, str) else None)
+        if keys.bearer is None:
+            raise TokenInvalid("no key is configured that could verify a token")
+        return keys.bearer
+
+    registry = jwt.JWTClaimsRegistry(
+        leeway=CLOCK_SKEW_SECONDS,
+        iss={"essential": True, "value": settings.issuer},
+        aud={"essential": True, "value": settings.audience},
+        sub={"essential": True},
+        exp={"essential": True},
+    )
+    try:
+        decoded = jwt.decode(token, find_key, algorithms=list(ALGORITHMS))
+        if decoded.header.get("typ", "JWT") not in TYPES:
+            raise TokenInvalid("the token is of another type (`typ`)")
+        registry.validate(decoded.claims)
+    except ExpiredTokenError:
+        raise TokenExpired() from None
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise TokenInvalid(f"the token was refused ({type(error).__name__})") from None
+    return _principal(decoded.claims)
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    subject, role, territory = claims["sub"], claims.get("role"), claims.get("territory")
+    if len(subject) > 255 or not subject.isprintable():
+        raise TokenInvalid("`sub` is not a name of at most 255 printable characters")
+    if role not in ROLES:
+        raise TokenInvalid(f"`role` is not one of {', '.join(ROLES)}")
+    if territory is not None and not (
+        isinstance(territory, str)
+        and len(territory) == 2
+        and territory.isascii()
+        and territory.isupper()
+    ):
+        raise TokenInvalid("`territory` is not an ISO 3166-1 alpha-2 code")
+    return Principal(subject=subject, role=role, territory=territory)

@@ -1,0 +1,1 @@
+"""The catalogue: parties, tracks, and the shares that say who owns what."""

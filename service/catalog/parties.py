@@ -1,0 +1,85 @@
+"""Who owns: registering a party, and which party a principal acts for."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service.auth import Principal, RoleForbidden
+from service.catalog.models import Party
+from service.catalog.schemas import NewParty
+from service.errors import Conflict, NotFound, Problem
+
+
+class PartyExists(Conflict):
+    """The subject already acts for a party, or the key is already another's."""
+
+    slug = "party-exists"
+    title = "There is such a party already"
+
+
+class PartyNeeded(Problem):
+    """The caller acts for no party yet."""
+
+    status = 403
+    slug = "party-needed"
+    title = "Register as a party first"
+
+
+def register_party(session: Session, principal: Principal, new: NewParty) -> Party:
+    """Register a party for the caller (an operator may name another subject).
+
+    Raises `RoleForbidden` or `PartyExists`.
+    """
+    subject = new.subject or principal.subject
+    if subject != principal.subject and principal.role != "operator":
+        raise RoleForbidden("only an operator registers a party for another subject")
+    kid = new.public_key.thumbprint()
+    party = Party(
+        kind=new.kind,
+        name=new.name,
+        subject=subject,
+        isni=new.isni,
+        ipi=new.ipi,
+        public_key=new.public_key.members(),
+        kid=kid,
+    )
+    try:
+        with session.begin_nested():
+            session.add(party)
+    except IntegrityError:
+        raise PartyExists(
+            "this subject already acts for a party, or this key is registered already"
+        ) from None
+    return party
+
+
+def party_of(session: Session, principal: Principal) -> Party | None:
+    """The party the principal acts for, if any (listeners act for none)."""
+    if principal.role not in {"artist", "label", "operator"}:
+        return None
+    return session.scalar(select(Party).where(Party.subject == principal.subject))
+
+
+def require_party(session: Session, principal: Principal) -> Party:
+    """The party the principal acts for; raises `PartyNeeded`."""
+    party = party_of(session, principal)
+    if party is None:
+        raise PartyNeeded("no party is registered for you; POST /v1/parties first")
+    return party
+
+
+def get_party(session: Session, party_id: str) -> Party:
+    """A party by its id; raises `NotFound`."""
+    party = session.get(Party, party_id)
+    if party is None:
+        raise NotFound("no such party")
+    return party
+
+
+def list_parties(session: Session, limit: int, offset: int) -> Sequence[Party]:
+    """Parties, newest first."""
+    return session.scalars(
+        select(Party).order_by(Party.created_at.desc(), Party.id).limit(limit).offset(offset)
+    ).all()
