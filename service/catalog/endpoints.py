@@ -33,7 +33,9 @@ AUTH_PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: problem("`token-missing`, `token-invalid`, `token-expired`"),
     403: problem("`role-forbidden`, `party-needed`"),
 }
-NOT_FOUND = {404: problem("`not-found`: not there, or not yours to see")}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: problem("`not-found`: not there, or not yours to see")
+}
 
 
 @router.post(

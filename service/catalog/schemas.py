@@ -40,7 +40,7 @@ class NewParty(Request):
         Field(
             min_length=1,
             max_length=255,
-            description="The bearer `sub` that acts for the party; only an operator names another's.",
+            description="The bearer `sub` acting for it; only an operator names another's.",
         ),
     ] = None
 
