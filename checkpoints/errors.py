@@ -1,0 +1,81 @@
+"""Refusals of the registry: each says why, and what to do about it.
+
+The registry is the ground floor and knows no HTTP; `slug`, `title` and `status` are what the
+service needs to make an RFC 9457 problem of one.
+"""
+
+from typing import ClassVar
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is not opened; `detail` says why and what to do."""
+
+    slug: ClassVar[str] = "checkpoint-unusable"
+    title: ClassVar[str] = "The checkpoint cannot be used"
+    status: ClassVar[int] = 422
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class UnknownCheckpoint(CheckpointError):
+    """No card has this name."""
+
+    slug = "unknown-checkpoint"
+    title = "No card has this name"
+
+
+class CardInvalid(CheckpointError):
+    """A card cannot be read, or says something no card may say."""
+
+    slug = "checkpoint-card-invalid"
+    title = "The checkpoint's card is not valid"
+    status = 500
+
+
+class CheckpointUnsealed(CheckpointError):
+    """The card pins no hash, so nothing could be verified."""
+
+    slug = "checkpoint-unsealed"
+    title = "The checkpoint's card pins no hash"
+    status = 409
+
+
+class CheckpointNotPulled(CheckpointError):
+    """The card's files are not on this machine."""
+
+    slug = "checkpoint-not-pulled"
+    title = "The checkpoint is not on this machine"
+    status = 409
+
+
+class CheckpointHashMismatch(CheckpointError):
+    """A file is not the one that the card names."""
+
+    slug = "checkpoint-hash-mismatch"
+    title = "A checkpoint file is not the one its card names"
+    status = 500
+
+
+class CheckpointPickleRefused(CheckpointError):
+    """A file is a pickle, or of a kind that could hold one; loading it would run its code."""
+
+    slug = "checkpoint-pickle-refused"
+    title = "Pickled weights are not loaded"
+
+
+class CheckpointLicence(CheckpointError):
+    """The licence of the weights forbids this use."""
+
+    slug = "checkpoint-licence"
+    title = "The checkpoint's licence forbids this use"
+    status = 403
+
+
+class CheckpointPullFailed(CheckpointError):
+    """The publisher's server did not give the file."""
+
+    slug = "checkpoint-pull-failed"
+    title = "The checkpoint could not be fetched"
+    status = 502

@@ -1,0 +1,276 @@
+"""Audio: samples with their rate, in and out of files, and what is measured on them.
+
+Everything that takes or gives a track's audio takes the Permit of its stage first. Untrusted files
+come in through `decode` alone, which parses them in a limited child process.
+"""
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+
+from service.errors import Problem
+from service.permit import Permit
+from service.sandbox import SandboxFailure, run_limited
+from service.settings import Settings
+
+SAMPLE_RATE = 44_100
+CHANNELS = 2
+OVERSAMPLING = 4
+_BLOCK = 1 << 20
+# Longer than the interpolation filter's reach (10 samples a side at 4x).
+_MARGIN = 64
+
+
+class AudioUndecodable(Problem):
+    """The bytes are not audio that can be decoded."""
+
+    status = 422
+    slug = "audio-undecodable"
+    title = "The file cannot be decoded"
+
+
+class AudioTruncated(Problem):
+    """The file ends before its own header says."""
+
+    status = 422
+    slug = "audio-truncated"
+    title = "The file is truncated"
+
+
+class AudioEmpty(Problem):
+    """The file holds no samples."""
+
+    status = 422
+    slug = "audio-empty"
+    title = "The file holds no audio"
+
+
+class AudioNotFinite(Problem):
+    """A sample is not a finite number, or is beyond any level that music has."""
+
+    status = 422
+    slug = "audio-not-finite"
+    title = "The file holds samples that are not finite"
+
+
+class AudioSampleRate(Problem):
+    """The sample rate is outside 8 to 192 kHz."""
+
+    status = 422
+    slug = "audio-sample-rate"
+    title = "The sample rate is not supported"
+
+
+class AudioChannels(Problem):
+    """The audio is neither mono nor stereo."""
+
+    status = 422
+    slug = "audio-channels"
+    title = "The number of channels is not supported"
+
+
+class AudioTooLong(Problem):
+    """The audio is longer than a track may be."""
+
+    status = 422
+    slug = "audio-too-long"
+    title = "The audio is too long"
+
+
+class AudioTooShort(Problem):
+    """The audio is shorter than a track must be."""
+
+    status = 422
+    slug = "audio-too-short"
+    title = "The audio is too short"
+
+
+class DecodeLimit(Problem):
+    """Decoding needed more time or memory than a track may cost."""
+
+    status = 422
+    slug = "decode-limit"
+    title = "Decoding the file costs too much"
+
+
+DECODE_PROBLEMS: dict[str, type[Problem]] = {
+    problem.slug: problem
+    for problem in (
+        AudioUndecodable,
+        AudioTruncated,
+        AudioEmpty,
+        AudioNotFinite,
+        AudioSampleRate,
+        AudioChannels,
+        AudioTooLong,
+        AudioTooShort,
+        DecodeLimit,
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """Samples, float32 [channels, time], nominally within ±1, and their rate in Hz."""
+
+    samples: NDArray[np.float32]
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2 or self.samples.dtype != np.float32:
+            raise TypeError("samples are float32 [channels, time]")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.samples.shape[0])
+
+    @property
+    def frames(self) -> int:
+        """Length in samples per channel."""
+        return int(self.samples.shape[1])
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def decode(
+    permit: Permit,
+    path: Path,
+    settings: Settings,
+    *,
+    stop: Callable[[], None] | None = None,
+) -> Audio:
+    """Decode an untrusted file (WAV, FLAC, MP3, Ogg, M4A) to 44.1 kHz stereo.
+
+    It is parsed in a child process under `settings.decode_seconds` and
+    `settings.decode_memory_bytes`; the length limit holds while it decodes, so a small file that
+    unfolds to hours costs little.
+
+    :param stop: called while waiting; raises to give up.
+    :raises Problem: one of `DECODE_PROBLEMS`.
+    """
+    permit.require("ingest")
+    with tempfile.TemporaryDirectory(prefix="reprise-decode-") as folder:
+        raw = Path(folder) / "samples.f32"
+        largest = int((settings.max_track_seconds + 1) * SAMPLE_RATE) * CHANNELS * 4
+        try:
+            answer = run_limited(
+                "workers.decoding",
+                [
+                    str(path),
+                    str(raw),
+                    str(settings.min_track_seconds),
+                    str(settings.max_track_seconds),
+                ],
+                seconds=settings.decode_seconds,
+                memory_bytes=settings.decode_memory_bytes,
+                file_bytes=largest,
+                stop=stop,
+            )
+        except SandboxFailure as failure:
+            raise _as_problem(failure, settings) from failure
+        if "problem" in answer:
+            refusal = DECODE_PROBLEMS.get(answer["problem"], AudioUndecodable)
+            raise refusal(str(answer["detail"]))
+        frames = np.fromfile(raw, dtype="<f4").reshape(-1, CHANNELS)
+    return Audio(np.ascontiguousarray(frames.T), SAMPLE_RATE)
+
+
+def _as_problem(failure: SandboxFailure, settings: Settings) -> Problem:
+    if failure.limit == "crash":
+        return AudioUndecodable("the decoder could not make sense of the file")
+    limit = {
+        "time": f"{settings.decode_seconds:g} s of time",
+        "memory": f"{settings.decode_memory_bytes / 1024**3:g} GiB of memory",
+        "output": f"{settings.max_track_seconds:g} s of audio",
+    }[failure.limit]
+    return DecodeLimit(f"decoding was ended at the limit of {limit}")
+
+
+def read_audio(permit: Permit, path: Path) -> Audio:
+    """Read one of our own WAV objects (written by `write_audio`), at its own rate."""
+    permit.require(permit.stage)
+    frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return Audio(np.ascontiguousarray(frames.T), int(rate))
+
+
+def write_audio(permit: Permit, path: Path, audio: Audio) -> Path:
+    """Write 32-bit float WAV; the same samples always give the same bytes.
+
+    libsndfile would put the time of day into a PEAK chunk, which breaks content addressing.
+    """
+    permit.require(permit.stage)
+    wavfile.write(path, audio.sample_rate, audio.samples.T)
+    return path
+
+
+def resample(permit: Permit, audio: Audio, sample_rate: int) -> Audio:
+    """The audio at another rate (soxr, very high quality, linear phase: no delay).
+
+    The length becomes `round(frames * sample_rate / audio.sample_rate)` samples.
+    """
+    permit.require(permit.stage)
+    if sample_rate == audio.sample_rate:
+        return audio
+    changed = soxr.resample(audio.samples.T, audio.sample_rate, sample_rate, quality="VHQ")
+    length = round(audio.frames * sample_rate / audio.sample_rate)
+    fitted = np.zeros((audio.channels, length), dtype=np.float32)
+    count = min(length, changed.shape[0])
+    fitted[:, :count] = changed.T[:, :count]
+    return Audio(fitted, sample_rate)
+
+
+def integrated_loudness(permit: Permit, audio: Audio) -> float:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4, gated); -inf for silence.
+
+    Audio shorter than one gating block (0.4 s) is measured as if it were followed by silence.
+    """
+    permit.require(permit.stage)
+    frames = audio.samples.T.astype(np.float64)
+    block = math.ceil(0.4 * audio.sample_rate)
+    if len(frames) < block:
+        frames = np.pad(frames, ((0, block - len(frames)), (0, 0)))
+    with np.errstate(divide="ignore"):
+        return float(pyloudnorm.Meter(audio.sample_rate).integrated_loudness(frames))
+
+
+def true_peak(permit: Permit, audio: Audio) -> float:
+    """True peak in dBTP: the highest value at four times the rate (BS.1770-4 annex 2)."""
+    permit.require(permit.stage)
+    peak = max(
+        (float(block.max()) for block in peak_blocks(audio.samples)),
+        default=0.0,
+    )
+    return 20 * math.log10(peak) if peak > 0 else -math.inf
+
+
+def peak_blocks(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Per sample, the highest absolute value of any channel at four times the rate.
+
+    In blocks, so that the oversampled signal never exists as a whole.
+
+    :param samples: float32 [channels, time].
+    :returns: float32 [n] arrays which, joined, are [time].
+    """
+    length = samples.shape[1]
+    blocks = []
+    for start in range(0, length, _BLOCK):
+        end = min(length, start + _BLOCK)
+        before, after = max(0, start - _MARGIN), min(length, end + _MARGIN)
+        over = resample_poly(samples[:, before:after], OVERSAMPLING, 1, axis=1)
+        highest = np.abs(over).max(axis=0).reshape(-1, OVERSAMPLING).max(axis=1)
+        blocks.append(highest[start - before : end - before].astype(np.float32))
+    return blocks
