@@ -1,0 +1,1 @@
+"""The page: one HTML document with standards-based modules, no build step."""

@@ -1,0 +1,95 @@
+// The API as the page needs it: bearer token, problems as errors, events over fetch.
+
+const TOKEN = "reprise.token";
+const RECONNECT_MS = 1000;
+const FINAL = new Set(["published", "refused", "failed", "revoked", "cancelled"]);
+
+/** A refusal (RFC 9457), with its own words. */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail ?? document.title ?? `status ${status}`);
+    this.status = status;
+    this.title = document.title ?? "Something went wrong";
+    this.type = document.type ?? "about:blank";
+  }
+}
+
+/** The listener's bearer token, kept for this tab only. */
+export const session = {
+  get token() { return sessionStorage.getItem(TOKEN); },
+  set token(value) { value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN); },
+};
+
+/** One request; resolves with the Response, rejects with a Problem. */
+export async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const sent = new Headers(headers);
+  if (session.token) sent.set("Authorization", `Bearer ${session.token}`);
+  const plain = body !== undefined && !(body instanceof Blob);
+  if (plain) sent.set("Content-Type", "application/json");
+  let response;
+  try {
+    response = await fetch(path, { method, headers: sent, body: plain ? JSON.stringify(body) : body, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, { title: "The service does not answer", detail: "It may have been stopped; try again when it runs." });
+  }
+  if (response.ok) return response;
+  throw new Problem(response.status, await response.json().catch(() => ({})));
+}
+
+/** The JSON of one request. */
+export async function json(path, options) {
+  return (await request(path, options)).json();
+}
+
+/** A fresh Idempotency-Key (randomUUID needs a secure context, which a phone on the LAN lacks). */
+export function idempotencyKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * The events of a job, {type, id, data}, until its final one.
+ * A broken connection resumes after the last event seen (Last-Event-ID).
+ */
+export async function* events(path, signal) {
+  let last = "";
+  while (!signal.aborted) {
+    try {
+      const response = await request(path, {
+        headers: { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) },
+        signal,
+      });
+      for await (const event of parse(response.body)) {
+        if (event.id) last = event.id;
+        yield event;
+        if (FINAL.has(event.type)) return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && error.status >= 400 && error.status < 500) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+  }
+}
+
+async function* parse(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text = (text + value).replaceAll("\r\n", "\n");
+    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
+      const fields = { event: "message", id: "", data: [] };
+      for (const line of text.slice(0, end).split("\n")) {
+        const colon = line.indexOf(":");
+        if (colon <= 0) continue; // A comment: the heartbeat.
+        const content = line.slice(colon + 1).replace(/^ /, "");
+        const name = line.slice(0, colon);
+        if (name === "data") fields.data.push(content);
+        else fields[name] = content;
+      }
+      if (fields.data.length) yield { type: fields.event, id: fields.id, data: JSON.parse(fields.data.join("\n")) };
+    }
+  }
+}
