@@ -12,6 +12,7 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import GuestProtocol, Key
 
+from service.auth.algorithms import PublicKeyAlgorithms
 from service.auth.keys import ServiceKeys
 from service.database import new_id, now
 from service.errors import Problem
@@ -19,7 +20,7 @@ from service.settings import Settings
 
 Role = Literal["listener", "artist", "label", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
-ALGORITHMS = ("Ed25519", "EdDSA", "ES256", "RS256")
+_ALGORITHMS = PublicKeyAlgorithms("Ed25519", "EdDSA", "ES256", "RS256")
 TYPES = frozenset({"JWT", "at+jwt", "application/at+jwt"})
 MAX_TOKEN_CHARACTERS = 8192
 CLOCK_SKEW_SECONDS = 30
@@ -144,7 +145,7 @@ def verify_bearer(keys: ServiceKeys, settings: Settings, token: str) -> Principa
         exp={"essential": True},
     )
     try:
-        decoded = jwt.decode(token, find_key, algorithms=list(ALGORITHMS))
+        decoded = jwt.decode(token, find_key, registry=_ALGORITHMS)
         if decoded.header.get("typ", "JWT") not in TYPES:
             raise TokenInvalid("the token is of another type (`typ`)")
         registry.validate(decoded.claims)

@@ -1,0 +1,76 @@
+"""What the named checkpoints can make: a template promises nothing that no model can keep."""
+
+from checkpoints import registry
+from checkpoints.card import Card
+from service.errors import Problem
+from service.templates.terms import TemplateTerms
+
+
+class PartNotSupported(Problem):
+    """The named cards cannot make what the template offers."""
+
+    status = 422
+    slug = "part-not-supported"
+    title = "The named checkpoints cannot make this"
+
+
+def cards_of(terms: TemplateTerms) -> dict[str, Card]:
+    """The cards a template names and the cards those require, by name.
+
+    Raises `checkpoints.errors.UnknownCheckpoint`.
+    """
+    found: dict[str, Card] = {}
+    wanted = list(terms.checkpoints)
+    while wanted:
+        card = registry.card(wanted.pop())
+        if card.name not in found:
+            found[card.name] = card
+            wanted.extend(card.requires)
+    return dict(sorted(found.items()))
+
+
+def generator_of(terms: TemplateTerms) -> Card:
+    """The generator card that makes the template's part in all its styles.
+
+    Raises `PartNotSupported`, naming what the cards can make, or
+    `checkpoints.errors.UnknownCheckpoint`.
+    """
+    generators = [card for card in cards_of(terms).values() if card.role == "generator"]
+    if not generators:
+        raise PartNotSupported(
+            f"none of {', '.join(terms.checkpoints)} is a generator: name one that makes "
+            f"{terms.part}",
+            part=terms.part,
+        )
+    able = [card for card in generators if terms.part in card.parts]
+    if not able:
+        can = "; ".join(f"{c.name} makes {', '.join(c.parts) or 'no part'}" for c in generators)
+        raise PartNotSupported(f"no card named makes {terms.part}: {can}", part=terms.part)
+    for card in able:
+        # A card without a list of styles takes free text.
+        if not card.styles or (
+            not terms.free_text and set(terms.styles) <= {s.casefold() for s in card.styles}
+        ):
+            return card
+    if terms.free_text:
+        raise PartNotSupported(
+            f"{able[0].name} knows its own styles only; free_text needs a card without a list",
+            checkpoint=able[0].name,
+            styles=list(able[0].styles),
+        )
+    missing = sorted(set(terms.styles) - {s.casefold() for s in able[0].styles})
+    raise PartNotSupported(
+        f"{able[0].name} does not know {', '.join(missing)}; it knows {', '.join(able[0].styles)}",
+        checkpoint=able[0].name,
+        styles=list(able[0].styles),
+    )
+
+
+def check_capability(terms: TemplateTerms) -> None:
+    """Raise unless the named cards can make the part and styles under a licence that allows it.
+
+    Raises `PartNotSupported`, `checkpoints.errors.UnknownCheckpoint` or `CheckpointLicence`.
+    """
+    generator_of(terms)
+    for card in cards_of(terms).values():
+        registry.require_licence(card, commercial=terms.commercial)

@@ -1,0 +1,123 @@
+"""The terms of a template: what an artist lets a listener change, and within which bounds."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Literal
+
+import iso3166
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from service.catalog.names import clean_name
+
+EVERYWHERE = "*"
+
+
+def _style(value: str) -> str:
+    return unicodedata.normalize("NFC", clean_name(value)).casefold()
+
+
+def _territory(value: str) -> str:
+    if value != EVERYWHERE and value not in iso3166.countries_by_alpha2:
+        raise ValueError(f"{value!r} is no ISO 3166-1 alpha-2 code (or '*' for everywhere)")
+    return value
+
+
+Style = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_style)]
+Territory = Annotated[str, AfterValidator(_territory)]
+CardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class _Bounds(_Strict):
+    @model_validator(mode="after")
+    def _ordered(self) -> "_Bounds":
+        if self.min > self.max:  # type: ignore[attr-defined]
+            raise ValueError("min is above max")
+        return self
+
+
+class TempoBounds(_Bounds):
+    """Change of tempo in per cent; 0 leaves the kept stems untouched."""
+
+    min: Annotated[float, Field(ge=-25, le=25)] = 0.0
+    max: Annotated[float, Field(ge=-25, le=25)] = 0.0
+
+
+class KeyBounds(_Bounds):
+    """Change of key in semitones; 0 leaves the kept stems untouched."""
+
+    min: Annotated[int, Field(ge=-6, le=6, strict=True)] = 0
+    max: Annotated[int, Field(ge=-6, le=6, strict=True)] = 0
+
+
+class GuidanceBounds(_Bounds):
+    """Guidance scale: how closely the part follows the style and the other stems."""
+
+    min: Annotated[float, Field(ge=0, le=10)] = 0.0
+    max: Annotated[float, Field(ge=0, le=10)] = 4.0
+
+
+class LengthBounds(_Bounds):
+    """Length of the remix in seconds."""
+
+    min: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    max: Annotated[float, Field(gt=0, le=3600)] = 3600.0
+
+
+class TemplateTerms(_Strict):
+    """What may change and how far.
+
+    `training` and `voice_cloning` have one value each: neither is ever implied by a remix
+    template, and the signed form says so.
+    """
+
+    part: Literal["drums", "bass"]
+    styles: Annotated[list[Style], Field(min_length=1, max_length=32)]
+    free_text: Annotated[
+        bool, Field(description="Whether a listener may write a style that is not listed.")
+    ] = False
+    tempo_percent: TempoBounds = TempoBounds()
+    key_semitones: KeyBounds = KeyBounds()
+    guidance: GuidanceBounds = GuidanceBounds()
+    length_seconds: LengthBounds = LengthBounds()
+    quota_per_listener: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
+    territories: Annotated[list[Territory], Field(min_length=1, max_length=250)] = [EVERYWHERE]
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+    commercial: bool = False
+    checkpoints: Annotated[list[CardName], Field(min_length=1, max_length=16)]
+    training: Literal["notAllowed"] = "notAllowed"
+    voice_cloning: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TemplateTerms":
+        for name in ("styles", "territories", "checkpoints"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names something twice")
+        if EVERYWHERE in self.territories and len(self.territories) > 1:
+            raise ValueError("territories are either ['*'] or a list of countries")
+        if self.not_before and self.not_after and self.not_before >= self.not_after:
+            raise ValueError("not_before is not before not_after")
+        return self
+
+    def covers(self, territory: str | None) -> bool:
+        """Whether a listener in `territory` (None: unknown) may remix."""
+        return EVERYWHERE in self.territories or territory in self.territories
+
+    def in_time(self, moment: datetime) -> bool:
+        """Whether `moment` lies between the template's dates."""
+        return (self.not_before is None or self.not_before <= moment) and (
+            self.not_after is None or moment < self.not_after
+        )
