@@ -4,7 +4,7 @@ The pieces are training data and test material, so the stems are made to belong 
 section is shared by kick, bass and accompaniment, and everyone knows where the fills and the stops are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -135,6 +135,8 @@ def compose(
     *,
     bpm: float | None = None,
     vocals: bool | None = None,
+    key: tuple[int, str] | None = None,
+    form: Sequence[Section] | None = None,
 ) -> Composition:
     """Compose one piece.
 
@@ -144,9 +146,11 @@ def compose(
         duration: length in seconds; notes are cut there.
         bpm: tempo in beats a minute; chosen within the style's range when None.
         vocals: whether the vocals stem has notes; three pieces in four when None.
+        key: tonic (0-11) and mode; drawn from the style's when None.
+        form: the sections, which must cover the piece; drawn when None.
 
     Raises:
-        ValueError: an unknown style, or a length or tempo out of range.
+        ValueError: an unknown style or mode, a length or tempo out of range, a form that is too short.
     """
     if not 1.0 <= duration <= 3600.0:
         raise ValueError(f"a piece lasts 1 to 3600 seconds, not {duration}")
@@ -160,12 +164,17 @@ def compose(
     drawn_bpm = round(rng.uniform(*recipe.bpm), 1)
     beats_per_bar = 4
     grid = Grid(bpm or drawn_bpm, beats_per_bar, recipe.swing, recipe.swung)
-    tonic, mode = rng.randrange(12), rng.choice(recipe.modes)
+    drawn_key = rng.randrange(12), rng.choice(recipe.modes)
+    tonic, mode = key or drawn_key
+    if mode not in MODES or not 0 <= tonic < 12:
+        raise ValueError(f"a key is a tonic 0-11 and one of {', '.join(MODES)}, not {key}")
     scale = tuple(sorted((tonic + step) % 12 for step in MODES[mode]))
     drawn_vocals = rng.random() < 0.78
     has_vocals = drawn_vocals if vocals is None else vocals
     count = int(-(-duration // grid.bar_seconds))
-    sections = _sections(count, has_vocals, rng)
+    sections = list(form) if form is not None else _sections(count, has_vocals, rng)
+    if sum(section.bars for section in sections) < count:
+        raise ValueError(f"the form has fewer than the {count} bars that {duration} s take")
     bars = _bars(recipe, grid, sections, tonic, mode, rng)
     # One generator a stem: a change to one player leaves the others as they were.
     notes = {
