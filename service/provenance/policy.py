@@ -1,0 +1,125 @@
+"""Our own check of a credential, made after signing and again by whoever verifies.
+
+The C2PA SDK's `Trusted` says that a trusted certificate signed this file. It says nothing of a
+tampered parent (that failure sits in the ingredient), of a missing digital source type, or of
+what the consent assertion holds: those are ours to check, here and nowhere else.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.provenance import labels
+from service.provenance.manifest_store import ManifestStore, trusted_ingredient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the job's record says the credential must say.
+
+    `consent` and `generation` are the whole assertions; `original_sha256` names the track's audio.
+    """
+
+    consent: Mapping[str, Any]
+    generation: Mapping[str, Any]
+    original_sha256: str
+
+
+def token_sha256(token_id: str) -> str:
+    """A job token's identifier as the consent assertion holds it: a hash, it leaves the house."""
+    return hashlib.sha256(token_id.encode()).hexdigest()
+
+
+def check(store: ManifestStore, expected: Expected) -> list[str]:
+    """Why this credential may not leave under this job's record; an empty list: it may."""
+    return [
+        *_signature(store),
+        *shape(store),
+        *_consent(store, expected.consent),
+        *_generation(store, expected.generation),
+        *_original(store, expected.original_sha256),
+    ]
+
+
+def shape(store: ManifestStore) -> list[str]:
+    """What a credential of ours must have whatever the job was; anybody can check this."""
+    return [
+        *_ingredients(store),
+        *_source_type(store),
+        *_training(store),
+        *(
+            f"there is not exactly one {label} assertion made by the signer"
+            for label in (labels.CONSENT, labels.CREDITS, labels.GENERATION)
+            if store.claimed(label) is None
+        ),
+    ]
+
+
+def _signature(store: ManifestStore) -> list[str]:
+    # `Valid` is not enough: anybody's certificate gives that.
+    if store.state == "Trusted":
+        return []
+    reasons = [str(failure) for failure in store.failures()]
+    return [f"validation state is {store.state}, not Trusted", *reasons]
+
+
+def _ingredients(store: ManifestStore) -> list[str]:
+    violations = [str(failure) for failure in store.ingredient_failures()]
+    parents = [i for i in store.ingredients if i.get("relationship") == "parentOf"]
+    if len(parents) != 1:
+        violations.append(f"there are {len(parents)} parents; a remix has one original")
+    violations += [
+        f"ingredient {ingredient.get('title')!s} has no trusted credential"
+        for ingredient in store.ingredients
+        if not trusted_ingredient(ingredient)
+    ]
+    return violations
+
+
+def _source_type(store: ManifestStore) -> list[str]:
+    found = {action.get("digitalSourceType") for action in store.actions}
+    return [
+        f"no action has the digital source type {needed.rsplit('/', 1)[1]}"
+        for needed in (labels.COMPOSITE_WITH_MODEL, labels.MADE_BY_MODEL)
+        if needed not in found
+    ]
+
+
+def _training(store: ManifestStore) -> list[str]:
+    entries = (store.claimed(labels.TRAINING_MINING) or {}).get("entries")
+    allowed = [
+        use
+        for use in labels.TRAINING_USES
+        if not isinstance(entries, Mapping) or entries.get(use) != {"use": "notAllowed"}
+    ]
+    return [f"{use} is not ruled out" for use in allowed]
+
+
+def _consent(store: ManifestStore, expected: Mapping[str, Any]) -> list[str]:
+    return _differences("consent", store.claimed(labels.CONSENT), expected)
+
+
+def _generation(store: ManifestStore, expected: Mapping[str, Any]) -> list[str]:
+    return _differences("generation", store.claimed(labels.GENERATION), expected)
+
+
+def _differences(
+    name: str, claimed: Mapping[str, Any] | None, expected: Mapping[str, Any]
+) -> list[str]:
+    if claimed is None:
+        return []  # `shape` has said so.
+    return [
+        f"{name} assertion: {key} is not what the job's record says"
+        for key in sorted({*claimed, *expected})
+        if key not in claimed or key not in expected or claimed[key] != expected[key]
+    ]
+
+
+def _original(store: ManifestStore, sha256: str) -> list[str]:
+    for ingredient in store.ingredients:
+        if ingredient.get("relationship") == "parentOf":
+            claim = store.of_ingredient(ingredient).claimed(labels.ORIGINAL) or {}
+            if claim.get("sha256") == sha256:
+                return []
+    return ["the original's credential does not name the track's audio"]

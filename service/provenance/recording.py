@@ -1,0 +1,89 @@
+"""Keeping the credentials we issue, each checked against the job that it is for."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from service.errors import Problem
+from service.jobs.models import Job
+from service.provenance import labels, policy
+from service.provenance.manifest_store import ManifestStore
+from service.provenance.models import Credential
+
+
+class CredentialMismatch(Problem):
+    """The credential does not say what the job's row says: it must not be published."""
+
+    status = 500
+    slug = "credential-mismatch"
+    title = "The credential is not this job's"
+
+
+def record(
+    session: Session,
+    *,
+    job_id: str,
+    file_sha256: str,
+    manifest: Mapping[str, Any],
+    issued_at: datetime,
+) -> Credential:
+    """Keep the credential of a remix that is being published, in the caller's transaction.
+
+    The credential is compared with the job's row once more, independently of the worker that
+    stamped it. Calling it again with the same credential changes nothing.
+
+    :param manifest: the reader's document, as `workers.stamping.Stamped.manifest` holds it.
+    :raises CredentialMismatch: it is not trusted, or not about this job, or the job has another.
+    """
+    store = ManifestStore(manifest)
+    job = session.get(Job, job_id)
+    if job is None:
+        raise CredentialMismatch(f"there is no job {job_id}")
+    violations = [*policy.shape(store), *_differences(store, job)]
+    if store.state != "Trusted":
+        violations.append(f"validation state is {store.state}, not Trusted")
+    if violations:
+        raise CredentialMismatch("; ".join(violations), violations=violations)
+    kept = session.get(Credential, job_id)
+    if kept is not None:
+        if kept.manifest_id != store.active_id:
+            raise CredentialMismatch(f"job {job_id} has another credential already")
+        return kept
+    credential = Credential(
+        job_id=job_id,
+        manifest_id=store.active_id,
+        file_sha256=file_sha256,
+        manifest=dict(manifest),
+        issued_at=issued_at,
+    )
+    session.add(credential)
+    session.flush()
+    return credential
+
+
+def _differences(store: ManifestStore, job: Job) -> list[str]:
+    consent = store.claimed(labels.CONSENT) or {}
+    generation = store.claimed(labels.GENERATION) or {}
+    pairs = {
+        "job": (consent.get("job"), job.id),
+        "track": (_member(consent, "track", "id"), job.track_id),
+        "grant": (_member(consent, "grant", "id"), job.grant_id),
+        "grant's generation": (_member(consent, "grant", "generation"), job.generation),
+        "template": (_member(consent, "template", "id"), job.template_id),
+        "template version": (_member(consent, "template", "version"), job.template_version),
+        "choices": (consent.get("choices_sha256"), job.choices_sha256),
+        "job token": (consent.get("token_sha256"), policy.token_sha256(job.token_id)),
+        "seed": (generation.get("seed"), job.seed),
+    }
+    return [
+        f"the credential names another {name} than the job's row"
+        for name, (claimed, recorded) in pairs.items()
+        if claimed != recorded
+    ]
+
+
+def _member(assertion: Mapping[str, Any], name: str, key: str) -> object:
+    value = assertion.get(name)
+    return value.get(key) if isinstance(value, Mapping) else None

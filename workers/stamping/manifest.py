@@ -1,0 +1,178 @@
+"""What a credential states, as C2PA manifest definitions, and what the policy then expects."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from service.provenance import labels
+from service.provenance.policy import Expected, token_sha256
+from workers.stamping.record import StampRecord, TrackRecord
+
+_CLAIM_VERSION: Final = 2
+_DUBLIN_CORE: Final = "http://purl.org/dc/elements/1.1/"
+_IPTC_EXTENSION: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+
+
+def consent_assertion(record: StampRecord) -> dict[str, Any]:
+    """By whose consent: the job, the track, the grant and the template version, by hash."""
+    return {
+        "job": record.job_id,
+        "track": {"id": record.track.track_id, "sha256": record.track.sha256},
+        "grant": {
+            "id": record.grant_id,
+            "sha256": record.grant_sha256,
+            "generation": record.grant_generation,
+        },
+        "template": {
+            "id": record.template_id,
+            "version": record.template_version,
+            "sha256": record.template_sha256,
+        },
+        "token_sha256": token_sha256(record.token_id),
+        "choices_sha256": record.choices_sha256,
+        "commercial": record.commercial,
+    }
+
+
+def generation_assertion(record: StampRecord) -> dict[str, Any]:
+    """How it was made: the same inputs on the same device and dtype give the same samples."""
+    return {
+        "part": record.part,
+        "style": record.style,
+        "kept": list(record.kept),
+        "separated": record.separated,
+        "seed": record.seed,
+        "tempo_percent": record.tempo_percent,
+        "key_semitones": record.key_semitones,
+        "choices": dict(record.choices),
+        "parameters": dict(record.parameters),
+        "checkpoints": [asdict(checkpoint) for checkpoint in record.checkpoints],
+        "code_version": record.code_version,
+        "statement": record.statement,
+    }
+
+
+def expected(record: StampRecord) -> Expected:
+    """What the policy must find again in the signed file."""
+    return Expected(
+        consent=consent_assertion(record),
+        generation=generation_assertion(record),
+        original_sha256=record.track.sha256,
+    )
+
+
+def remix_definition(record: StampRecord, media_type: str) -> dict[str, Any]:
+    """The manifest definition of a remix whose parent is the ingredient `original`."""
+    return _definition(
+        record.title,
+        media_type,
+        record.code_version,
+        {
+            labels.ACTIONS: {"actions": _actions(record)},
+            labels.CONSENT: consent_assertion(record),
+            labels.GENERATION: generation_assertion(record),
+            labels.CREDITS: {"credits": [asdict(credit) for credit in record.credits]},
+            labels.METADATA: _metadata(
+                record.title, record.track, record.statement, labels.COMPOSITE_WITH_MODEL
+            ),
+        },
+    )
+
+
+def original_definition(track: TrackRecord, media_type: str, code_version: str) -> dict[str, Any]:
+    """The manifest definition of an original as its owners gave it to us."""
+    action = {
+        "action": "c2pa.created",
+        "digitalSourceType": labels.COMPOSITE,
+        "description": "Recording deposited by its owners.",
+    }
+    return _definition(
+        track.title,
+        media_type,
+        code_version,
+        {
+            labels.ACTIONS: {"actions": [action]},
+            labels.ORIGINAL: {
+                "track": track.track_id,
+                "sha256": track.sha256,
+                "title": track.title,
+                "artist": track.artist,
+                "isrc": track.isrc,
+                "iswc": track.iswc,
+            },
+            labels.CREDITS: {"credits": [asdict(credit) for credit in track.credits]},
+            labels.METADATA: _metadata(track.title, track, "", labels.COMPOSITE),
+        },
+    )
+
+
+def _definition(
+    title: str, media_type: str, code_version: str, assertions: Mapping[str, Any]
+) -> dict[str, Any]:
+    never = {use: {"use": "notAllowed"} for use in labels.TRAINING_USES}
+    return {
+        "claim_version": _CLAIM_VERSION,
+        "claim_generator_info": [{"name": "Reprise", "version": code_version}],
+        "title": title,
+        "format": media_type,
+        "assertions": [
+            {
+                "label": label,
+                "data": data,
+                # Attributed to the signer; C2PA counts the rest as hearsay.
+                "created": True,
+                **({"kind": "Json"} if label == labels.METADATA else {}),
+            }
+            for label, data in {**assertions, labels.TRAINING_MINING: {"entries": never}}.items()
+        ],
+    }
+
+
+def _actions(record: StampRecord) -> list[dict[str, Any]]:
+    agents = {c.role: {"name": c.name, "version": c.digest[:16]} for c in record.checkpoints}
+    actions: list[dict[str, Any]] = [
+        {"action": "c2pa.opened", "parameters": {"ingredientIds": ["original"]}}
+    ]
+    if record.separated and "separator" in agents:
+        actions.append(
+            {
+                "action": "c2pa.edited",
+                "description": "Stems separated from the original recording.",
+                "softwareAgent": agents["separator"],
+            }
+        )
+    if record.tempo_percent or record.key_semitones:
+        actions.append(
+            {
+                "action": "c2pa.edited",
+                "description": (
+                    f"Kept stems changed by {record.tempo_percent:+g} % in tempo and "
+                    f"{record.key_semitones:+d} semitones in key."
+                ),
+            }
+        )
+    actions += [
+        {
+            "action": "c2pa.edited",
+            "description": f"{record.part.capitalize()} regenerated in time with the kept stems.",
+            "digitalSourceType": labels.MADE_BY_MODEL,
+            "softwareAgent": agents["generator"],
+            "parameters": {"org.reprise.part": record.part, "org.reprise.seed": record.seed},
+        },
+        {
+            "action": "c2pa.edited",
+            "description": "Kept stems and the regenerated part mixed.",
+            "digitalSourceType": labels.COMPOSITE_WITH_MODEL,
+        },
+    ]
+    return actions
+
+
+def _metadata(title: str, track: TrackRecord, description: str, source_type: str) -> dict[str, Any]:
+    return {
+        "@context": {"dc": _DUBLIN_CORE, "Iptc4xmpExt": _IPTC_EXTENSION},
+        "dc:title": title,
+        "dc:creator": [track.artist],
+        **({"dc:description": description} if description else {}),
+        "Iptc4xmpExt:DigitalSourceType": source_type,
+    }
