@@ -1,0 +1,363 @@
+"""The gate: the only door to a track's audio, and the only module that makes Permits.
+
+A request passes once (`admit`), its job token is used once (`consume`), and every stage asks
+again (`permit`): signature, deadline, live generation, stage. Whatever is unknown stays shut.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.auth import Principal, ServiceKeys
+from service.catalog.models import Track
+from service.catalog.parties import party_of
+from service.catalog.shares import owns
+from service.catalog.tracks import is_owner, visible_track
+from service.consent import job_tokens
+from service.consent.job_tokens import GrantClaim, JobClaims
+from service.consent.models import Grant, TokenUse
+from service.consent.payload import payload_sha256
+from service.consent.quota import insert_once, release_quota, take_quota
+from service.consent.refusals import (
+    ChoicesChanged,
+    ConsentRefused,
+    ConsentRevoked,
+    JobDeadlinePassed,
+    JobTokenInvalid,
+    JobTokenReplayed,
+    StageNotPermitted,
+    TerritoryNotGranted,
+)
+from service.consent.standing import end_of, find_open_grant, require_in_time, verify_standing
+from service.database import new_id, now
+from service.errors import NotFound
+from service.permit import Permit, PermitDenied
+from service.settings import Settings
+from service.templates.capability import cards_of, check_capability
+from service.templates.choices import Choices, check_choices, choices_sha256
+from service.templates.versions import get_version
+
+__all__ = [
+    "Admission",
+    "admit",
+    "admit_ingest",
+    "check_live",
+    "consume",
+    "lock_for_publish",
+    "permit",
+    "permit_download",
+    "permit_listen",
+    "permit_upload",
+    "release_quota",
+    "revoke",
+]
+
+UPLOAD_TIME = timedelta(hours=1)
+LISTEN_TIME = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A yes: the job token, its claims, and the choices as settled (their seed drawn)."""
+
+    token: str
+    claims: JobClaims
+    choices: Choices | None = None
+
+
+def admit(
+    session: Session,
+    keys: ServiceKeys,
+    settings: Settings,
+    principal: Principal,
+    template_id: str,
+    version: int | None,
+    choices: Choices,
+    *,
+    job_id: str,
+) -> Admission:
+    """Let one remix through, and mint its job token; the caller's transaction takes the quota.
+
+    Without `version` the newest one with an open grant counts. Raises `NotFound`,
+    `ChoiceOutsideTemplate`, or a refusal of `service.consent.refusals`.
+    """
+    grant = find_open_grant(session, template_id, version)
+    payload = verify_standing(session, grant)
+    require_in_time(payload)
+    terms = payload.authorization_details.terms
+    if not terms.covers(principal.territory):
+        raise TerritoryNotGranted(
+            f"granted in {', '.join(terms.territories)}; your token says "
+            f"{principal.territory or 'nothing'}"
+        )
+    made = get_version(session, grant.template_id, grant.template_version)
+    track = _track(session, grant.track_id)
+    settled = choices.settled()
+    check_choices(made, settled, track)
+    check_capability(terms)
+    take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
+    moment = now()
+    deadline = min(moment + timedelta(seconds=settings.job_deadline_seconds), end_of(payload))
+    claims = _claims(
+        keys,
+        principal,
+        moment,
+        deadline,
+        job=job_id,
+        trk=track.id,
+        stages=job_tokens.REMIX_STAGES,
+        purpose="remix",
+        grant=GrantClaim(id=grant.id, gen=grant.generation, sha256=payload_sha256(grant.payload)),
+        tpl=made.reference,
+        params_sha256=settled.sha256(),
+        ckpt={name: card.digest for name, card in cards_of(terms).items()},
+    )
+    return Admission(token=job_tokens.mint(keys, claims), claims=claims, choices=settled)
+
+
+def admit_ingest(
+    session: Session,
+    keys: ServiceKeys,
+    settings: Settings,
+    principal: Principal,
+    track_id: str,
+    *,
+    job_id: str,
+) -> Admission:
+    """Let an owner's upload into ingestion (a self-grant: its owner asks for it).
+
+    Raises `NotFound` for everybody else.
+    """
+    _require_owner(session, principal, track_id)
+    moment = now()
+    claims = _claims(
+        keys,
+        principal,
+        moment,
+        moment + timedelta(seconds=settings.job_deadline_seconds),
+        job=job_id,
+        trk=track_id,
+        stages=job_tokens.INGEST_STAGES,
+        purpose="ingest",
+    )
+    return Admission(token=job_tokens.mint(keys, claims), claims=claims)
+
+
+def consume(session: Session, keys: ServiceKeys, token: str, job_id: str) -> JobClaims:
+    """Use a job token for its job, for the first and only time.
+
+    Raises `JobTokenInvalid`, `JobTokenExpired`, `JobTokenReplayed` or `ConsentRevoked`.
+    """
+    claims = job_tokens.verify(keys, token, fresh=True)
+    if claims.job != job_id:
+        raise JobTokenInvalid("the job token is for another job")
+    _require_live(session, claims.grant.id if claims.grant else None, claims)
+    if not insert_once(session, TokenUse, token_id=claims.jti, job_id=claims.job, used_at=now()):
+        raise JobTokenReplayed("a job token is used once")
+    return claims
+
+
+def permit(
+    session: Session,
+    keys: ServiceKeys,
+    token: str,
+    stage: str,
+    *,
+    choices: dict[str, Any] | None,
+) -> Permit:
+    """The Permit for one stage of a job; workers ask before every stage.
+
+    `choices` are the job's stored choices, compared with those admitted (None for a job without
+    any). Raises `JobTokenInvalid`, `JobDeadlinePassed`, `StageNotPermitted`, `ChoicesChanged` or
+    `ConsentRevoked`.
+    """
+    claims = job_tokens.verify(keys, token, fresh=False)
+    used_by = session.scalar(select(TokenUse.job_id).where(TokenUse.token_id == claims.jti))
+    if used_by != claims.job:
+        raise JobTokenInvalid("the job token was never accepted for this job")
+    if now() >= claims.deadline:
+        raise JobDeadlinePassed(f"the job had to end by {claims.deadline.isoformat()}")
+    if stage not in claims.stages:
+        raise StageNotPermitted(f"the token allows {', '.join(claims.stages)}, not {stage}")
+    if claims.params_sha256 != (None if choices is None else choices_sha256(choices)):
+        raise ChoicesChanged("the job's choices are not those that were admitted")
+    _require_live(session, claims.grant.id if claims.grant else None, claims)
+    return Permit(
+        purpose=claims.purpose,
+        stage=stage,
+        track_id=claims.trk,
+        subject=claims.sub,
+        job_id=claims.job,
+        token_id=claims.jti,
+        grant_id=claims.grant.id if claims.grant else None,
+        generation=claims.grant.gen if claims.grant else None,
+        checkpoints=dict(claims.ckpt),
+        valid_until=claims.deadline,
+    )
+
+
+def check_live(session: Session, permit: Permit) -> None:
+    """Raise `ConsentRevoked` unless the Permit's grant is still open in its generation."""
+    _require_generation(session, permit.grant_id, permit.generation, lock=False)
+
+
+def lock_for_publish(session: Session, permit: Permit) -> None:
+    """Hold the grant until the transaction ends, open in the Permit's generation.
+
+    A revocation waits for this transaction, or has come first: then `ConsentRevoked` is raised.
+    Raises `PermitDenied` for a Permit that is not for publishing.
+    """
+    permit.require("publish")
+    if permit.grant_id is None:
+        raise PermitDenied("nothing is published without a grant")
+    writes = session.connection().get_execution_options().get("reprise_write", False)
+    if not writes:
+        raise PermitDenied("publishing needs a writing transaction, or the lock holds nothing")
+    _require_generation(session, permit.grant_id, permit.generation, lock=True)
+
+
+def permit_upload(session: Session, principal: Principal, track_id: str) -> Permit:
+    """An owner may send a track's audio. Raises `NotFound` for everybody else."""
+    _require_owner(session, principal, track_id)
+    return _own_permit("upload", "upload", principal, track_id, UPLOAD_TIME)
+
+
+def permit_listen(session: Session, principal: Principal, track_id: str) -> Permit:
+    """An owner may listen to a track, and a listener whom an open grant covers.
+
+    For everybody else there is no such track (`NotFound`).
+    """
+    if principal.role != "operator" and not is_owner(session, principal, track_id):
+        _require_any_grant(session, principal, track_id)
+    else:
+        visible_track(session, principal, track_id)
+    return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME)
+
+
+def permit_download(
+    session: Session, principal: Principal, *, job_subject: str, track_id: str, job_id: str
+) -> Permit:
+    """The listener who asked, and the track's owners, may have a remix; others get `NotFound`."""
+    if principal.subject != job_subject and not (
+        principal.role == "operator" or is_owner(session, principal, track_id)
+    ):
+        raise NotFound("no such remix")
+    return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
+
+
+def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
+    """Revoke a grant: any party with a share may, and an operator. Twice is as good as once.
+
+    Adds one to the generation, so that nothing admitted under the earlier one goes on. Waits for
+    publications that hold the grant. Raises `NotFound` for everybody else.
+    """
+    grant = session.scalar(
+        select(Grant).where(Grant.id == grant_id).with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if grant is None or not _may_revoke(session, principal, grant):
+        raise NotFound("no such grant")
+    if grant.state != "revoked":
+        grant.state = "revoked"
+        grant.generation += 1
+        grant.revoked_at = now()
+        grant.revoked_by = principal.subject
+        session.flush()
+    return grant
+
+
+def _may_revoke(session: Session, principal: Principal, grant: Grant) -> bool:
+    if principal.role == "operator":
+        return True
+    party = party_of(session, principal)
+    if party is None:
+        return False
+    # Whoever signed may take it back, even if the share was sold since.
+    signed = {signer["party"] for signer in grant.required_signers}
+    return party.id in signed or owns(session, party.id, grant.track_id)
+
+
+def _require_live(session: Session, grant_id: str | None, claims: JobClaims) -> None:
+    _require_generation(session, grant_id, claims.grant.gen if claims.grant else None, lock=False)
+
+
+def _require_generation(
+    session: Session, grant_id: str | None, generation: int | None, *, lock: bool
+) -> None:
+    if grant_id is None:
+        return
+    query = select(Grant.state, Grant.generation).where(Grant.id == grant_id)
+    if lock:
+        query = query.with_for_update()
+    row = session.execute(query).one_or_none()
+    if row is None or row.state != "open" or row.generation != generation:
+        raise ConsentRevoked("the consent for this was revoked")
+
+
+def _require_owner(session: Session, principal: Principal, track_id: str) -> None:
+    # An operator runs the service and owns nothing: not even an operator uploads for another.
+    if session.get(Track, track_id) is None or not is_owner(session, principal, track_id):
+        raise NotFound("no such track")
+
+
+def _require_any_grant(session: Session, principal: Principal, track_id: str) -> None:
+    grants = session.scalars(
+        select(Grant).where(Grant.track_id == track_id, Grant.state == "open")
+    ).all()
+    for grant in grants:
+        try:
+            payload = verify_standing(session, grant)
+            require_in_time(payload)
+        except ConsentRefused:
+            continue
+        if payload.authorization_details.terms.covers(principal.territory):
+            return
+    raise NotFound("no such track")
+
+
+def _track(session: Session, track_id: str) -> Track:
+    track = session.get(Track, track_id)
+    if track is None:
+        raise NotFound("no such track")
+    return track
+
+
+def _claims(
+    keys: ServiceKeys, principal: Principal, moment: datetime, deadline: datetime, **claims: Any
+) -> JobClaims:
+    issued = int(moment.timestamp())
+    return JobClaims(
+        iss=job_tokens.ISSUER,
+        aud=job_tokens.AUDIENCE,
+        sub=keys.pairwise(principal.subject),
+        jti=new_id("tok"),
+        iat=issued,
+        exp=issued + job_tokens.LIFETIME_SECONDS,
+        job_deadline=int(deadline.timestamp()),
+        **claims,
+    )
+
+
+def _own_permit(
+    purpose: Any,
+    stage: str,
+    principal: Principal,
+    track_id: str,
+    lifetime: timedelta,
+    job_id: str | None = None,
+) -> Permit:
+    return Permit(
+        purpose=purpose,
+        stage=stage,
+        track_id=track_id,
+        subject=principal.subject,
+        job_id=job_id,
+        token_id=None,
+        grant_id=None,
+        generation=None,
+        checkpoints={},
+        valid_until=now() + lifetime,
+    )

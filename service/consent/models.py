@@ -1,0 +1,107 @@
+"""Tables of consent."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from service.catalog.models import Party
+from service.database import Base, new_id, now
+from service.templates.models import TemplateVersion
+
+FIRST_GENERATION = 1
+
+
+class Grant(Base):
+    """The owners' consent to one template version.
+
+    `payload` is what they sign (RFC 8785 bytes). `generation` is the live counter: revoking adds
+    one, and everything admitted under the earlier number stops. The columns that repeat the
+    payload are for queries; the gate believes only what was signed.
+    """
+
+    __tablename__ = "consent_grant"
+    __table_args__ = (
+        CheckConstraint("state IN ('collecting', 'open', 'revoked')", name="state"),
+        ForeignKeyConstraint(
+            ["template_id", "template_version"],
+            ["template_version.template_id", "template_version.version"],
+            name="fk_consent_grant_template_version",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("grt"))
+    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), index=True)
+    template_id: Mapped[str] = mapped_column(String(40), index=True)
+    template_version: Mapped[int]
+    template_sha256: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    required_signers: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    generation: Mapped[int] = mapped_column(default=FIRST_GENERATION)
+    state: Mapped[str] = mapped_column(String(16), default="collecting")
+    not_before: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(ForeignKey("party.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None] = mapped_column(String(255))
+
+    template: Mapped[TemplateVersion] = relationship()
+    signatures: Mapped[list["GrantSignature"]] = relationship(order_by="GrantSignature.party_id")
+
+
+class GrantSignature(Base):
+    """One party's JWS signature (RFC 7515 section 7.2.1) over a grant's payload."""
+
+    __tablename__ = "grant_signature"
+
+    grant_id: Mapped[str] = mapped_column(ForeignKey("consent_grant.id"), primary_key=True)
+    party_id: Mapped[str] = mapped_column(ForeignKey("party.id"), primary_key=True)
+    kid: Mapped[str] = mapped_column(String(64))
+    protected: Mapped[str] = mapped_column(String(512))
+    signature: Mapped[str] = mapped_column(String(128))
+    signed_at: Mapped[datetime] = mapped_column(default=now)
+
+    party: Mapped[Party] = relationship()
+
+
+class TokenUse(Base):
+    """A job token that was used. Its primary key is what makes a token single-use."""
+
+    __tablename__ = "token_use"
+
+    token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(40), unique=True)
+    used_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class QuotaUse(Base):
+    """One job's place in a listener's quota of a template.
+
+    Places are numbered from 0; the unique constraint is what keeps concurrent requests within
+    the quota. A released use gives its place back (`slot` NULL) and stays as a record.
+    """
+
+    __tablename__ = "quota_use"
+    __table_args__ = (UniqueConstraint("template_id", "subject", "slot"),)
+
+    job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    template_id: Mapped[str] = mapped_column(ForeignKey("template.id"))
+    grant_id: Mapped[str] = mapped_column(ForeignKey("consent_grant.id"))
+    subject: Mapped[str] = mapped_column(String(255))
+    slot: Mapped[int | None]
+    used_at: Mapped[datetime] = mapped_column(default=now)
+
+    @property
+    def released(self) -> bool:
+        """Whether the place was given back."""
+        return self.slot is None

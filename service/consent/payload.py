@@ -1,0 +1,147 @@
+"""What the owners sign: the grant's payload, in one canonical form (RFC 8785)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict
+
+from service.catalog.models import Party, Track
+from service.consent.models import FIRST_GENERATION
+from service.templates.models import TemplateVersion
+from service.templates.terms import TemplateTerms
+
+STEMS = ("drums", "bass", "other", "vocals")
+
+
+class _Signed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Signer(_Signed):
+    """A party whose signature the grant needs; `kid` is its key's RFC 7638 thumbprint."""
+
+    party: str
+    kid: str
+    name: str
+
+
+class GrantedTrack(_Signed):
+    """The recording, by its identity and the SHA-256 of its audio."""
+
+    id: str
+    title: str
+    artist: str
+    isrc: str | None
+    audio_sha256: str
+
+
+class OwnedPart(_Signed):
+    """A party's share of one side, in parts per million."""
+
+    party: str
+    side: Literal["recording", "composition"]
+    ppm: int
+
+
+class Authorization(_Signed):
+    """What is allowed (after RFC 9396): one part of one recording, within the template's terms."""
+
+    type: Literal["remix"]
+    template: str
+    template_sha256: str
+    track: GrantedTrack
+    terms: TemplateTerms
+    actions: tuple[str, ...]
+    stems_locked: tuple[str, ...]
+    training: Literal["notAllowed"]
+    voice_cloning: Literal[False]
+    split: tuple[OwnedPart, ...]
+
+
+class GrantPayload(_Signed):
+    """The claims of a grant. Times are seconds since the epoch (RFC 7519 NumericDate)."""
+
+    iss: str
+    jti: str
+    gen: int
+    iat: int
+    nbf: int
+    exp: int
+    required_signers: tuple[Signer, ...]
+    authorization_details: Authorization
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return rfc8785.dumps(self.model_dump(mode="json"))
+
+
+def decode_payload(payload: bytes) -> GrantPayload:
+    """Read a payload back; raises `ValueError` unless it is in the canonical form."""
+    document: dict[str, Any] = json.loads(payload)
+    if rfc8785.dumps(document) != payload:
+        raise ValueError("the payload is not in its canonical form")
+    return GrantPayload.model_validate(document)
+
+
+def payload_sha256(payload: bytes) -> str:
+    """The SHA-256 (hex) a grant is known by in tokens and manifests."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def compose_payload(
+    *,
+    issuer: str,
+    grant_id: str,
+    version: TemplateVersion,
+    track: Track,
+    owners: Sequence[Party],
+    issued_at: datetime,
+    not_before: datetime,
+    expires_at: datetime,
+) -> GrantPayload:
+    """The payload for a template version of a track whose audio is known."""
+    if track.audio_sha256 is None:
+        raise ValueError("a track without audio cannot be granted")
+    terms = version.parsed
+    return GrantPayload(
+        iss=issuer,
+        jti=grant_id,
+        gen=FIRST_GENERATION,
+        iat=_seconds(issued_at),
+        nbf=_seconds(not_before),
+        exp=_seconds(expires_at),
+        required_signers=tuple(
+            Signer(party=party.id, kid=party.kid, name=party.name) for party in owners
+        ),
+        authorization_details=Authorization(
+            type="remix",
+            template=version.reference,
+            template_sha256=version.sha256,
+            track=GrantedTrack(
+                id=track.id,
+                title=track.title,
+                artist=track.artist,
+                isrc=track.isrc,
+                audio_sha256=track.audio_sha256,
+            ),
+            terms=terms,
+            actions=("separate", f"regenerate {terms.part}", "mix", "publish"),
+            stems_locked=tuple(stem for stem in STEMS if stem != terms.part),
+            training="notAllowed",
+            voice_cloning=False,
+            split=tuple(
+                OwnedPart.model_validate(
+                    {"party": share.party_id, "side": share.side, "ppm": share.ppm}
+                )
+                for share in sorted(track.shares, key=lambda s: (s.side, s.party_id))
+            ),
+        ),
+    )
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.astimezone(UTC).timestamp())

@@ -1,0 +1,127 @@
+"""Whether a grant stands: what was signed, by whom, and that it is still about what is there.
+
+Nothing here trusts a column that repeats the payload, nor the payload's own list of signers: the
+shares registry says who must have signed, and the signatures say what.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.catalog.models import Track
+from service.catalog.shares import owners
+from service.consent.models import Grant
+from service.consent.payload import GrantPayload, decode_payload
+from service.consent.refusals import (
+    ConsentMissing,
+    ConsentRevoked,
+    GrantExpired,
+    GrantNotOpen,
+    GrantNotYetValid,
+    SignatureInvalid,
+    TemplateMismatch,
+)
+from service.consent.signatures import verify_signature
+from service.database import now
+from service.errors import NotFound
+from service.templates.models import Template, TemplateVersion
+from service.templates.versions import canonical_template
+
+
+def find_open_grant(session: Session, template_id: str, version: int | None) -> Grant:
+    """The newest open grant for a template (of that version, if one is named), locked.
+
+    The lock is shared: admissions do not wait for each other, a revocation waits for them and
+    they for it. Raises `NotFound`, `ConsentMissing`, `GrantNotOpen` or `ConsentRevoked`.
+    """
+    if session.get(Template, template_id) is None:
+        raise NotFound("no such template")
+    query = select(Grant).where(Grant.template_id == template_id)
+    if version is not None:
+        query = query.where(Grant.template_version == version)
+    query = query.order_by(Grant.template_version.desc(), Grant.created_at.desc(), Grant.id)
+    grants = session.scalars(
+        query.with_for_update(read=True, of=Grant), execution_options={"populate_existing": True}
+    ).all()
+    for grant in sorted(grants, key=_usefulness):
+        if grant.state == "open":
+            return grant
+    states = {grant.state for grant in grants}
+    if "collecting" in states:
+        raise GrantNotOpen("not every party with a share has signed yet")
+    if "revoked" in states:
+        raise ConsentRevoked("an owner revoked the grant")
+    raise ConsentMissing("the owners granted nothing under this template")
+
+
+def _usefulness(grant: Grant) -> int:
+    # A grant in its dates comes before one that is past or still to come.
+    return 0 if grant.not_before <= now() < grant.expires_at else 1
+
+
+def verify_standing(session: Session, grant: Grant) -> GrantPayload:
+    """What the owners signed, once everything about it holds.
+
+    Checks the payload's canonical form, the live generation, the template version's bytes, the
+    track's audio, and one valid signature of every party with a share. Raises `ConsentMissing`,
+    `ConsentRevoked`, `SignatureInvalid`, `SignerNotRequired` or `TemplateMismatch`.
+    """
+    try:
+        payload = decode_payload(grant.payload)
+    except ValueError as error:
+        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
+    if payload.gen != grant.generation:
+        raise ConsentRevoked("an owner revoked the grant")
+    _require_same_subject(session, grant, payload)
+    signed = {signature.party_id: signature for signature in grant.signatures}
+    claimed = {signer.party: signer.kid for signer in payload.required_signers}
+    required = owners(session, grant.track_id)
+    if not required:
+        raise ConsentMissing("nobody has a share of the track")
+    for party in required:
+        if party.id not in signed or claimed.get(party.id) != party.kid:
+            raise ConsentMissing(f"{party.name} has a share and has not signed")
+        signature = signed[party.id]
+        verify_signature(grant.payload, signature.protected, signature.signature, party)
+    return payload
+
+
+def _require_same_subject(session: Session, grant: Grant, payload: GrantPayload) -> None:
+    allowed = payload.authorization_details
+    version = session.get(TemplateVersion, (grant.template_id, grant.template_version))
+    track = session.get(Track, grant.track_id)
+    if version is None or track is None:
+        raise TemplateMismatch("the template or the track of the grant is gone")
+    canonical = canonical_template(
+        version.template_id, version.version, version.track_id, version.parsed
+    )
+    if (
+        payload.jti != grant.id
+        or allowed.template != version.reference
+        or allowed.template_sha256 != version.sha256
+        or canonical != version.canonical
+        or allowed.terms != version.parsed
+        or grant.track_id != version.track_id
+    ):
+        raise TemplateMismatch("what was signed is not this template version")
+    if allowed.track.id != track.id or allowed.track.audio_sha256 != track.audio_sha256:
+        raise TemplateMismatch("the track's audio is not the recording that was signed for")
+
+
+def require_in_time(payload: GrantPayload) -> None:
+    """Raise `GrantNotYetValid` or `GrantExpired` unless the signed dates cover this moment."""
+    moment = now()
+    terms = payload.authorization_details.terms
+    begin = datetime.fromtimestamp(payload.nbf, UTC)
+    end = datetime.fromtimestamp(payload.exp, UTC)
+    if moment < begin or (terms.not_before and moment < terms.not_before):
+        raise GrantNotYetValid(f"the grant begins at {max(begin, terms.not_before or begin)}")
+    if moment >= end or (terms.not_after and moment >= terms.not_after):
+        raise GrantExpired(f"the grant ended at {min(end, terms.not_after or end)}")
+
+
+def end_of(payload: GrantPayload) -> datetime:
+    """When the grant ends: its own date or its template's, whichever comes first."""
+    end = datetime.fromtimestamp(payload.exp, UTC)
+    return min(end, payload.authorization_details.terms.not_after or end)
