@@ -1,0 +1,109 @@
+"""Consent on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from service.templates.terms import GuidanceBounds, KeyBounds, TempoBounds
+
+
+class NewGrant(BaseModel):
+    """A grant of one template version, to be signed by every party with a share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    template_id: Annotated[str, Field(max_length=40)]
+    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    not_before: Annotated[
+        AwareDatetime | None, Field(description="Default: now. Whole seconds count.")
+    ] = None
+    expires_at: Annotated[AwareDatetime, Field(description="At most ten years ahead.")]
+
+
+class NewSignature(BaseModel):
+    """One element of a JWS General JSON `signatures` array (RFC 7515 section 7.2.1).
+
+    The protected header is exactly `{"alg": "Ed25519", "kid": …, "typ": "remix-grant+jws"}`
+    (`EdDSA` is accepted for `alg`); `kid` is the RFC 7638 thumbprint of the party's key.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    protected: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
+    signature: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class SignerAnswer(BaseModel):
+    """A party that must sign, and whether it has."""
+
+    party_id: str
+    kid: str
+    name: str
+    signed: bool
+
+
+class GrantAnswer(BaseModel):
+    """A grant as its parties see it.
+
+    `payload` is base64url of the canonical JSON (RFC 8785) to sign; `jws` is what was signed so
+    far, which anybody with the parties' public keys can verify.
+    """
+
+    id: str
+    track_id: str
+    template_id: str
+    template_version: int
+    template_sha256: str
+    payload: str
+    payload_sha256: str
+    required_signers: list[SignerAnswer]
+    jws: dict[str, Any]
+    generation: int
+    state: Literal["collecting", "open", "revoked"]
+    not_before: datetime
+    expires_at: datetime
+    created_by: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class GrantList(BaseModel):
+    """Grants, newest first."""
+
+    items: list[GrantAnswer]
+
+
+class CatalogTrack(BaseModel):
+    """A track as a listener sees it."""
+
+    id: str
+    title: str
+    artist: str
+    isrc: str | None
+    credits: list[dict[str, str]]
+    duration_seconds: float | None
+
+
+class CatalogEntry(BaseModel):
+    """A track that may be remixed now, and how far."""
+
+    track: CatalogTrack
+    template_id: str
+    version: int
+    part: str
+    styles: list[str]
+    free_text: bool
+    tempo_percent: TempoBounds
+    key_semitones: KeyBounds
+    guidance: GuidanceBounds
+    commercial: bool
+    expires_at: datetime
+    quota_per_listener: int
+    quota_remaining: int
+
+
+class Catalog(BaseModel):
+    """What the caller may remix now."""
+
+    items: list[CatalogEntry]
