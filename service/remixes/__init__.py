@@ -1,0 +1,1 @@
+"""Remixes: a listener asks, follows, cancels, hears; and the one place that publishes."""

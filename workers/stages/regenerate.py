@@ -1,0 +1,131 @@
+"""Regenerate: a new part for the stems that stay."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from service.errors import Problem
+from service.permit import Permit
+from service.templates.capability import generator_of
+from service.templates.terms import GuidanceBounds
+from workers.artefacts import Made, artefact_key, find
+from workers.attempt import Work
+from workers.audio import Audio, resample, write_audio
+from workers.regeneration.engine import Engine, Handle
+from workers.regeneration.request import Generation, GenerationRequest, InvalidGenerationRequest
+from workers.regeneration.sampling import Sampling
+from workers.stages.stems import song_stems
+
+MEDIA_TYPE = "audio/wav"
+LOOK_SECONDS = 0.1
+CANDIDATES = 4
+
+
+class GenerationRefused(Problem):
+    """The generator cannot meet this request."""
+
+    status = 422
+    slug = "generation-refused"
+    title = "The generator cannot do this"
+
+
+def regenerate(permit: Permit, work: Work) -> Made:
+    """The new part, float32 mono at the codec's rate, as long as the song.
+
+    The artefact's `meta["parameters"]` is what the credential states of the generation.
+    """
+    permit.require("regenerate", track_id=work.record.track.id)
+    record, place = work.record, work.place
+    terms, choices, seed = record.remix.terms, record.remix.choices, record.remix.seed
+    card = generator_of(terms)
+    engine = place.models.engine(permit, card.name, commercial=terms.commercial)
+    sampling = _sampling(choices.guidance, terms.guidance)
+    parameters = {
+        **asdict(sampling),
+        "candidates": CANDIDATES,
+        **_arithmetic(engine),
+    }
+    key = artefact_key(
+        "regenerate",
+        stems={n: d for n, d in record.made["separate"].objects.items() if n != terms.part},
+        part=terms.part,
+        style=choices.style,
+        tempo_percent=choices.tempo_percent,
+        key_semitones=choices.key_semitones,
+        seed=seed,
+        checkpoints={n: permit.checkpoints[n] for n in (card.name, *card.requires)},
+        parameters=parameters,
+    )
+    kept = find(place.database, place.objects, key)
+    if kept is not None:
+        return kept
+
+    request = GenerationRequest(
+        context=_context(permit, work, engine.sample_rate),
+        style=_style(engine, choices.style),
+        seed=seed,
+        candidates=CANDIDATES,
+        sampling=sampling,
+    )
+    try:
+        handle = engine.submit(request)
+    except InvalidGenerationRequest as error:
+        raise GenerationRefused(str(error), field=error.field) from error
+    generation = _wait(handle, work)
+    part = Audio(
+        np.ascontiguousarray(generation.audio.numpy(), dtype=np.float32), engine.sample_rate
+    )
+    path = write_audio(permit, work.folder / "part.wav", part)
+    digest = place.objects.put(permit, path)
+    meta = {
+        "parameters": parameters,
+        "chosen": generation.chosen,
+        "scores": [round(score, 6) for score in generation.scores],
+    }
+    return Made(key, "regenerate", digest, MEDIA_TYPE, meta)
+
+
+def _wait(handle: Handle, work: Work) -> Generation:
+    # Whatever ends the wait early ends the generation too, before the model's next step.
+    try:
+        while not handle.done:
+            work.watch.check()
+            work.watch.progress(handle.progress)
+            with suppress(TimeoutError):
+                handle.result(timeout=LOOK_SECONDS)
+        return handle.result()
+    finally:
+        handle.cancel()
+
+
+def _context(permit: Permit, work: Work, sample_rate: int) -> torch.Tensor:
+    stems = song_stems(permit, work)
+    total = np.zeros_like(stems.replaced.samples)
+    for audio in stems.kept.values():
+        total += audio.samples
+    mono = Audio(total.mean(axis=0, keepdims=True), stems.replaced.sample_rate)
+    return torch.from_numpy(resample(permit, mono, sample_rate).samples)
+
+
+def _sampling(guidance: float | None, bounds: GuidanceBounds) -> Sampling:
+    """The listener's one dial turns both guidances, in the ratio of the defaults."""
+    usual = Sampling()
+    if guidance is None:
+        guidance = min(max(usual.guidance_context, bounds.min), bounds.max)
+    ratio = usual.guidance_style / usual.guidance_context
+    return Sampling(guidance_context=guidance, guidance_style=guidance * ratio)
+
+
+def _style(engine: Engine, style: str) -> str:
+    """The checkpoint's own spelling of a style."""
+    known = {name.casefold(): name for name in engine.generator.config.styles}
+    return known.get(style.casefold(), style)
+
+
+def _arithmetic(engine: Engine) -> dict[str, Any]:
+    """Device and dtype: with them the same job gives the same samples."""
+    weight = next(engine.generator.parameters())
+    return {"device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}

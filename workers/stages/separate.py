@@ -1,0 +1,67 @@
+"""Separate: the track's stems, the artist's own where there are any, else Demucs'."""
+
+from checkpoints import registry
+from checkpoints.card import Card
+from service.errors import NotFound
+from service.permit import Permit
+from service.templates.capability import cards_of
+from workers.artefacts import Made, artefact_key, find
+from workers.attempt import Work
+from workers.audio import read_audio, write_audio
+from workers.models import CheckpointNotNamed
+from workers.separation import separate as separate_audio
+
+MEDIA_TYPE = "audio/wav"
+
+
+def separate(permit: Permit, work: Work) -> Made:
+    """Stems by name, cached by the track's audio and the separator's weights.
+
+    Raises `CheckpointNotNamed` when the template names no separator and the artist gave no stems,
+    `NotFound` when the track has no audio.
+    """
+    permit.require("separate", track_id=work.record.track.id)
+    record, place = work.record, work.place
+    terms = record.remix.terms
+    if terms.part in record.track.stems:
+        # The artist's own stems are better than any separation, and nothing is to be done.
+        stems = dict(record.track.stems)
+        key = artefact_key("separate", uploaded=stems)
+        return Made(key, "separate", None, MEDIA_TYPE, {"objects": stems, "separator": None})
+    if record.track.audio_sha256 is None:
+        raise NotFound(f"track {record.track.id} has no audio")
+
+    card = _separator(permit, work)
+    key = artefact_key("separate", audio=record.track.audio_sha256, separator=card.digest)
+    kept = find(place.database, place.objects, key)
+    if kept is not None:
+        return kept
+    mixture = read_audio(
+        permit,
+        place.objects.fetch(permit, record.track.audio_sha256, work.folder / "mix.wav"),
+    )
+    separator = place.models.separator(permit, card.name, commercial=terms.commercial)
+    stems = {}
+    for name, audio in separate_audio(
+        permit, mixture, separator, work.watch.progress, work.watch.check
+    ).items():
+        path = write_audio(permit, work.folder / f"{name}.wav", audio)
+        stems[name] = place.objects.put(permit, path)
+        path.unlink()
+    return Made(key, "separate", None, MEDIA_TYPE, {"objects": stems, "separator": card.name})
+
+
+def _separator(permit: Permit, work: Work) -> Card:
+    terms = work.record.remix.terms
+    named = [
+        card
+        for card in cards_of(terms).values()
+        if card.role == "separator" and card.name in permit.checkpoints
+    ]
+    if not named:
+        raise CheckpointNotNamed(
+            "the template names no separator and the artist gave no stems; name one, "
+            "reprise-separator for example, in a new version of the template"
+        )
+    wanted = registry.separator_for(work.place.settings.separator, commercial=terms.commercial)
+    return next((card for card in named if card.name == wanted.name), named[0])

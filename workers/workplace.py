@@ -1,0 +1,43 @@
+"""The workplace: what every task of one worker process shares."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from service.auth import ServiceKeys
+from service.database import Database, new_id
+from service.settings import Settings
+from service.storage import ObjectStore
+from workers.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Settings, database, objects, keys and loaded models of one process.
+
+    `owner` names the process in leases and logs.
+    """
+
+    settings: Settings
+    database: Database
+    objects: ObjectStore
+    keys: ServiceKeys
+    models: Models
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The workplace that `settings` describe; loads no model yet."""
+        return cls(
+            settings=settings,
+            database=Database(settings.database),
+            objects=ObjectStore(settings.objects),
+            keys=ServiceKeys.load(settings),
+            models=Models(),
+        )
+
+    def folder(self) -> Path:
+        """A fresh folder name for one attempt's files, on the disk of the home folder."""
+        return self.settings.home / "work" / new_id("try")
