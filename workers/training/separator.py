@@ -1,11 +1,12 @@
-"""Train the bundled separator: a small, frequency-only HDemucs that tells four rendered stems apart.
+"""Train the bundled separator: a small, frequency-only HDemucs that separates rendered stems.
 
     python -m workers.training separator --corpus DIR --state DIR --steps 4000 --seed 1
     python -m workers.training separator --corpus DIR --state DIR --export DIR
     python -m workers.training separator --corpus DIR --evaluate DIR
 
-Architecture: Defossez, Hybrid Spectrogram and Waveform Source Separation (2021), its spectrogram branch alone,
-magnitudes in and out with the phase of the mixture. State is saved by step; a run resumes to the same result.
+Architecture: Defossez, Hybrid Spectrogram and Waveform Source Separation (2021), its spectrogram
+branch alone, magnitudes in and out with the phase of the mixture. State is saved by step; a run
+resumes to the same result.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from workers.training.data.corpus import Piece, list_pieces, load_piece
+from workers.training.data.corpus import Piece, fingerprint, list_pieces, load_piece
 from workers.training.data.remix import Remixer
 
 SOURCES = ("drums", "bass", "other", "vocals")
@@ -99,17 +100,26 @@ def separation_loss(estimate: torch.Tensor, sources: torch.Tensor) -> torch.Tens
 
 
 class Run:
-    """A training run: model, averaged model, optimiser, and the step they have reached."""
+    """A training run: model, averaged model, optimiser, and the step they have reached.
 
-    def __init__(self, recipe: Recipe) -> None:
+    ``corpus`` is the fingerprint of what it is trained on; a state of another corpus is refused.
+    """
+
+    def __init__(self, recipe: Recipe, corpus: str = "") -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
+        self.corpus = corpus
         self.step = 0
         self.model = HDemucs(**MODEL)
         self.average = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(_EMA), use_buffers=True
         )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate)
+
+    @property
+    def averaged(self) -> HDemucs:
+        """The model whose weights are the running average; the one to use."""
+        return cast(HDemucs, self.average.module)
 
     def advance(self, sources: torch.Tensor) -> float:
         """One step on sources float32 [items, 4, 2, samples]; returns the loss.
@@ -124,12 +134,12 @@ class Run:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             estimate = self.model(sources.sum(dim=1))
         loss = separation_loss(estimate.float(), sources)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingDiverged(
-                f"loss {loss.item()} and gradient {norm.item()} at step {self.step}: stopped before it "
-                "could spoil the weights; the last saved state is good"
+                f"loss {loss.item()} and gradient {norm.item()} at step {self.step}: stopped "
+                "before it could spoil the weights; the last saved state is good"
             )
         self.optimizer.step()
         self.average.update_parameters(self.model)
@@ -142,7 +152,11 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        facts = {"step": str(self.step), "seed": str(self.recipe.seed)}
+        facts = {
+            "step": str(self.step),
+            "seed": str(self.recipe.seed),
+            "corpus": self.corpus,
+        }
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / "state.safetensors.draft"
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, draft, facts)
@@ -152,7 +166,7 @@ class Run:
         """Take up a saved state; False when there is none.
 
         Raises:
-            ValueError: the state belongs to another seed or is damaged.
+            ValueError: the state belongs to another seed or corpus, or is damaged.
         """
         path = folder / "state.safetensors"
         if not path.exists():
@@ -167,6 +181,8 @@ class Run:
             raise ValueError(
                 f"this state was trained from seed {facts.get('seed')}, not {self.recipe.seed}"
             )
+        if self.corpus and facts.get("corpus") != self.corpus:
+            raise ValueError("this state was trained on another corpus; choose another --state")
         self.model.load_state_dict(_under("model.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
         moments: dict[int, dict[str, torch.Tensor]] = {}
@@ -176,6 +192,7 @@ class Run:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.step = int(facts["step"])
+        self.corpus = str(facts["corpus"])
         return True
 
 
@@ -207,7 +224,7 @@ def train(
     Raises:
         TrainingDiverged: the loss is not a number; the state saved last is kept.
     """
-    run = Run(recipe)
+    run = Run(recipe, fingerprint(corpus, "train"))
     if run.load(state):
         report(f"resuming at step {run.step}")
     remixer = Remixer(corpus, "train", SOURCES, recipe.seed)
@@ -228,7 +245,7 @@ def train(
             run.save(state)
             saved = now
         if now - validated > validate_every:
-            scores = evaluate(run.average.module, corpus, "valid", pieces=8)
+            scores = evaluate(run.averaged, corpus, "valid", pieces=8)
             report(f"step {run.step} valid SDR {_means(scores)}")
             validated = time.monotonic()
     run.save(state)
@@ -236,7 +253,7 @@ def train(
 
 
 def sdr(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
-    """Signal-to-distortion ratio over the whole excerpt, dB, as in the Music Demixing Challenge 2021.
+    """Signal-to-distortion ratio over the whole excerpt, dB (Music Demixing Challenge 2021).
 
     A silent estimate scores 0; the reference must not be silent.
     """
@@ -294,10 +311,12 @@ def table(scores: dict[str, dict[str, list[float]]]) -> str:
 def export(run: Run, folder: Path) -> None:
     """Write the averaged weights (float16) and the configuration that rebuilds their class."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = run.average.module.state_dict()
+    weights = run.averaged.state_dict()
     halves = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in weights.items()}
     save_file(halves, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)
     config = {"class": "HDemucs", "kwargs": MODEL, "steps": run.step, "seed": run.recipe.seed}
+    config["corpus"] = run.corpus
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -305,8 +324,7 @@ def load_exported(folder: Path) -> HDemucs:
     """The model of an exported folder, float32, ready to separate."""
     config = json.loads((folder / "config.json").read_text())
     model = HDemucs(**config["kwargs"])
-    weights = load_file(folder / "model.safetensors")
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    model.load_state_dict(load_file(folder / "model.safetensors"))  # copied into float32
     return model
 
 
@@ -318,9 +336,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--state", type=Path, default=home / "separator")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--stop-at", type=int, help="stop at this step; the schedule is of --steps")
-    parser.add_argument("--export", type=Path, help="write the state's averaged weights to a folder")
-    parser.add_argument("--evaluate", type=Path, help="score an exported folder on the test pieces")
+    parser.add_argument("--stop-at", type=int, help="stop here; the schedule is that of --steps")
+    parser.add_argument("--export", type=Path, help="folder for the averaged weights")
+    parser.add_argument("--evaluate", type=Path, help="an exported folder to score")
     options = parser.parse_args(argv)
     recipe = Recipe(steps=options.steps, seed=options.seed)
     if options.evaluate:

@@ -1,7 +1,7 @@
-"""Compose a piece of music from a seed: harmony, groove, four stems of notes, and the truth about them.
+"""Compose a piece of music from a seed: harmony, groove, four stems, and the truth about them.
 
-The pieces are training data and test material, so the stems are made to belong together: one groove per
-section is shared by kick, bass and accompaniment, and everyone knows where the fills and the stops are.
+The pieces are training data and test material, so the stems are made to belong together: one groove
+per section is shared by kick, bass and accompaniment, and all know where the fills and stops are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,20 @@ MODES: Mapping[str, tuple[int, ...]] = {
 
 # Scale degrees from 0, a chord a bar.
 _PROGRESSIONS: Mapping[str, tuple[tuple[int, ...], ...]] = {
-    "major": ((0, 4, 5, 3), (0, 5, 3, 4), (1, 4, 0, 5), (0, 3, 4, 3), (5, 3, 0, 4), (0, 2, 3, 4), (3, 4, 2, 5)),
+    "major": (
+        (0, 4, 5, 3),
+        (0, 5, 3, 4),
+        (1, 4, 0, 5),
+        (0, 3, 4, 3),
+        (5, 3, 0, 4),
+        (0, 2, 3, 4),
+        (3, 4, 2, 5),
+    ),
     "minor": ((0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 6), (0, 3, 5, 4), (0, 0, 5, 6), (0, 2, 6, 3)),
     "dorian": ((0, 3, 0, 3), (0, 0, 3, 3), (0, 6, 3, 0), (0, 1, 3, 0), (0, 2, 3, 6)),
     "mixolydian": ((0, 6, 3, 0), (0, 0, 6, 3), (0, 4, 6, 3), (0, 3, 0, 6)),
 }
+
 
 def _chord(tonic: int, mode: str, degree: int, sevenths: bool) -> tuple[int, tuple[int, ...]]:
     scale = MODES[mode]
@@ -103,8 +112,11 @@ def _bars(
         edges.append(grid.time(index + 1, 0))
         chords.append(
             tuple(
-                (place * width, Chord(edges[place], edges[place + 1], *_chord(tonic, mode, d, sevenths)))
-                for place, d in enumerate(in_bar)
+                (
+                    place * width,
+                    Chord(edges[place], edges[place + 1], *_chord(tonic, mode, degree, sevenths)),
+                )
+                for place, degree in enumerate(in_bar)
             )
         )
     bars: list[Bar] = []
@@ -121,7 +133,7 @@ def _bars(
 def _clip(notes: list[Note], duration: float) -> list[Note]:
     """Keep what starts before the end and let nothing outlast it; in time order."""
     kept = [
-        replace(note, start=max(0.0, note.start), duration=min(note.duration, duration - note.start))
+        replace(note, duration=min(note.duration, duration - note.start))
         for note in notes
         if note.start < duration - 0.02
     ]
@@ -150,7 +162,7 @@ def compose(
         form: the sections, which must cover the piece; drawn when None.
 
     Raises:
-        ValueError: an unknown style or mode, a length or tempo out of range, a form that is too short.
+        ValueError: an unknown style or mode, a length or tempo out of range, a form too short.
     """
     if not 1.0 <= duration <= 3600.0:
         raise ValueError(f"a piece lasts 1 to 3600 seconds, not {duration}")

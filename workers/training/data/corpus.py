@@ -2,8 +2,8 @@
 
     python -m workers.training.data --out DIR --pieces 588 --seed 20261122 --jobs 2
 
-Splits are by composition: a piece has its own seed and lies in one split only. A piece that is there already is
-left as it is, so a run that was stopped goes on.
+Splits are by composition: a piece has its own seed and lies in one split only. A piece that is
+there already is left as it is, so a run that was stopped goes on.
 """
 
 import argparse
@@ -42,8 +42,8 @@ class Piece:
 
     Attributes:
         folder: where its four FLAC files and ``piece.json`` lie.
-        meta: seed, style, bpm, beats_per_bar, tonic, mode, scale, chords, beats, downbeats, duration,
-            sections, font, and the notes of drums and bass.
+        meta: seed, style, bpm, beats_per_bar, tonic, mode, scale, chords, beats, downbeats,
+            duration, sections, font, and the notes of drums and bass.
     """
 
     folder: Path
@@ -89,6 +89,14 @@ def list_pieces(corpus: Path, split: str) -> list[Path]:
     return sorted(path.parent for path in (corpus / split).glob("*/piece.json"))
 
 
+def fingerprint(corpus: Path, split: str) -> str:
+    """SHA-256 over the manifest and the names of a split's finished pieces, hexadecimal."""
+    digest = hashlib.sha256((corpus / "manifest.json").read_bytes())
+    for folder in list_pieces(corpus, split):
+        digest.update(folder.name.encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class _Order:
     """One piece to write."""
@@ -100,10 +108,8 @@ class _Order:
     duration: float
 
 
-def plan(
-    out: Path, pieces: int, seed: int, fonts: Sequence[Path], duration: float
-) -> list[_Order]:
-    """Which seed goes to which split. The first hundred of training come first, then valid and test."""
+def plan(out: Path, pieces: int, seed: int, fonts: Sequence[Path], duration: float) -> list[_Order]:
+    """Which seed goes to which split: a hundred of training, then valid, test, and the rest."""
     held = VALID_PIECES + TEST_PIECES
     valid, test = (VALID_PIECES, TEST_PIECES) if pieces >= 2 * held else (pieces // 8, pieces // 4)
     train = pieces - valid - test
@@ -157,7 +163,8 @@ def write_corpus(
         raise ValueError(f"a corpus needs at least 8 pieces to have three splits, not {pieces}")
     for font in fonts:
         if font.name not in KNOWN_FONTS:
-            raise ValueError(f"{font.name}: its licence is not known here; use {', '.join(KNOWN_FONTS)}")
+            known = ", ".join(KNOWN_FONTS)
+            raise ValueError(f"{font.name}: its licence is not known here; use {known}")
     out.mkdir(parents=True, exist_ok=True)
     for draft in out.glob(".*-*"):
         shutil.rmtree(draft, ignore_errors=True)
@@ -168,7 +175,7 @@ def write_corpus(
         "seconds_a_piece": duration,
         "sample_rate": SAMPLE_RATE,
         "code_version": CODE_VERSION,
-        "licence": "CC0-1.0 (compositions); the fonts' licences allow rendered music without conditions",
+        "licence": "compositions CC0-1.0; the fonts' licences allow rendered music unconditionally",
         "fonts": [
             {"name": f.name, "sha256": _sha256(f), "licence": KNOWN_FONTS[f.name]} for f in fonts
         ],
@@ -186,13 +193,13 @@ def write_corpus(
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: write a corpus."""
     home = Path(os.environ.get("REPRISE_HOME", Path.home() / ".reprise"))
-    parser = argparse.ArgumentParser(prog="workers.training.data", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="workers.training data", description="Write a corpus.")
     parser.add_argument("--out", type=Path, default=home / "training" / "corpus")
     parser.add_argument("--pieces", type=int, default=588)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--duration", type=float, default=30.0, help="seconds a piece")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--fonts", type=Path, nargs="*", help="sound fonts; all known ones if left out")
+    parser.add_argument("--fonts", type=Path, nargs="*", help="sound fonts; all known if left out")
     options = parser.parse_args(argv)
     fonts = options.fonts or find_fonts()
     write_corpus(options.out, options.pieces, options.seed, fonts, options.duration, options.jobs)

@@ -1,4 +1,4 @@
-"""A drum machine: kick, snare, clap, hats, toms and clicks made from sines and noise, a new one each seed.
+"""A drum machine: kick, snare, clap, hats and toms made from sines and noise, another each seed.
 
 Two sampled fonts have few drum kits; separators and codecs trained on those alone know only those.
 """
@@ -84,7 +84,10 @@ class _Kit:
 
     def _kick(self, rng: np.random.Generator) -> NDArray[np.float64]:
         tone = self._sweep(
-            rng.uniform(140, 320), rng.uniform(42, 62), rng.uniform(0.02, 0.06), rng.uniform(0.1, 0.35)
+            rng.uniform(140, 320),
+            rng.uniform(42, 62),
+            rng.uniform(0.02, 0.06),
+            rng.uniform(0.1, 0.35),
         )
         click = self._noise(rng, 2000.0, 0.004)
         tone[: len(click)] += rng.uniform(0.0, 0.4) * click

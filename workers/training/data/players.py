@@ -154,9 +154,7 @@ def bass(
     return hand.notes
 
 
-def _bass_figure(
-    line: str, bar: Bar, rng: Random
-) -> list[tuple[int, int, int]]:
+def _bass_figure(line: str, bar: Bar, rng: Random) -> list[tuple[int, int, int]]:
     """(step, length in steps, chord tone) of one bar; tone -1 leads to the next chord."""
     onsets = sorted(bar.groove | {first for first, _ in bar.chords})
     if line in _BASS_FIXED:
@@ -170,13 +168,18 @@ def _bass_figure(
         tail = rng.choice((0, 0, -1))
         return [(step, 2, tail if step == 14 else 0) for step in range(0, 16, 2)]
     if line == "long":
-        return [(step, 12, 0 if place == 0 else rng.choice((0, 2))) for place, step in enumerate(onsets) if step in (0, 8) or rng.random() < 0.4]
+        return [
+            (step, 12, 0 if place == 0 else rng.choice((0, 2)))
+            for place, step in enumerate(onsets)
+            if step in (0, 8) or rng.random() < 0.4
+        ]
     if line == "synth":
         steps = sorted(bar.accents | {2, 6, 10, 14} | {first for first, _ in bar.chords})
         return [(step, 1, 3 if step % 4 == 2 else 0) for step in steps]
     figure = []
-    for place, step in enumerate(onsets):
-        tone = 0 if step == 0 else rng.choices((0, 1, 2, 3), (5, 1, 2, 2 if line == "slap" else 1))[0]
+    weights = (5, 1, 2, 2 if line == "slap" else 1)
+    for step in onsets:
+        tone = 0 if step == 0 else rng.choices((0, 1, 2, 3), weights)[0]
         figure.append((step, 2 if line == "slap" else 4, tone))
         if line == "slap" and rng.random() < 0.4:
             figure.append((step + 1, 1, 3))
@@ -201,7 +204,7 @@ _MARKING = ("strum", "scratch", "quarters", "charleston")
 def other(
     bars: list[Bar], grid: Grid, style: Style, scale: tuple[int, ...], rng: Random
 ) -> list[Note]:
-    """Accompaniment that plays the groove, often a pad below it, and a melody where nobody sings."""
+    """Accompaniment on the groove, often a pad below it, and a melody where nobody sings."""
     comp = _Hand(grid, rng.choice(style.comp_programs), "comp", rng, 0.006)
     pad = _Hand(grid, rng.choice((48, 49, 50, 89, 88, 91, 16, 51)), "pad", rng, 0.01)
     lead = _Hand(grid, rng.choice(style.lead_programs), "lead", rng, 0.008)
@@ -292,7 +295,9 @@ def _melody_rhythms(rng: Random) -> list[tuple[tuple[int, int], ...]]:
     )
     halves = [rng.choice(cells) for _ in range(4)]
     return [
-        tuple((8 * half + step, steps) for half in range(2) for step, steps in halves[2 * bar + half])
+        tuple(
+            (8 * half + step, steps) for half in range(2) for step, steps in halves[2 * bar + half]
+        )
         for bar in range(2)
     ]
 

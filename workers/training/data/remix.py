@@ -1,4 +1,4 @@
-"""Training batches for the separator: excerpts of stems, half of them put together across pieces."""
+"""Training batches for the separator: excerpts of stems, half of them put together anew."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _TRIES = 4
 class Remixer:
     """Draws batches of separated sources from the pieces of one split.
 
-    A batch depends on the seed and the step only, so a run that resumes sees what it would have seen.
+    A batch depends on the seed and the step only: a run that resumes sees what it would have seen.
 
     Args:
         corpus: folder of a written corpus.

@@ -1,4 +1,4 @@
-"""Render a composition to four stems of audio, with a mix engineer's differences drawn from a seed."""
+"""Render a composition to four stems of audio, treated as a seed's mix engineer would."""
 
 from pathlib import Path
 
@@ -79,15 +79,14 @@ def _play(
     return open_font(font, sample_rate).render(notes, samples)
 
 
-def _treat(
-    audio: Stem, stem: str, sample_rate: int, rng: np.random.Generator, plain: bool
-) -> Stem:
+def _treat(audio: Stem, stem: str, sample_rate: int, rng: np.random.Generator, plain: bool) -> Stem:
     """Equaliser, drive, room and width, as far as the generator says."""
     treated = np.asarray(audio, dtype=np.float32)
     if not plain:
         for _ in range(rng.integers(0, 3)):
             frequency = float(np.exp(rng.uniform(np.log(60), np.log(9000))))
-            treated = _peaking(treated, frequency, rng.normal(0, 4), rng.uniform(0.5, 2), sample_rate)
+            gain, q = rng.normal(0, 4), rng.uniform(0.5, 2)
+            treated = _peaking(treated, frequency, gain, q, sample_rate)
         if rng.random() < (0.3 if stem in ("bass", "drums") else 0.15):
             level = float(np.sqrt(np.mean(treated**2))) + 1e-9
             drive = rng.uniform(0.5, 2.0) / (8 * level)
@@ -113,9 +112,7 @@ def _treat(
     return np.asarray(treated, dtype=np.float32)
 
 
-def _peaking(
-    audio: Stem, frequency: float, gain_db: float, q: float, sample_rate: int
-) -> Stem:
+def _peaking(audio: Stem, frequency: float, gain_db: float, q: float, sample_rate: int) -> Stem:
     """One peaking band (R. Bristow-Johnson, Audio EQ Cookbook)."""
     amplitude = 10 ** (float(np.clip(gain_db, -9, 9)) / 40)
     omega = 2 * np.pi * frequency / sample_rate

@@ -1,4 +1,4 @@
-"""The words a piece is written in: note, chord, section, bar, grid and the composition that holds them."""
+"""What a piece is written in: note, chord, section, bar, grid, and the composition of them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord from ``start`` to ``end`` seconds; ``root`` and ``pitch_classes`` are 0-11, C is 0."""
+    """A chord, ``start`` to ``end`` seconds; ``root`` and ``pitch_classes`` are 0-11, C is 0."""
 
     start: float
     end: float
@@ -43,7 +43,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Composition:
-    """A whole piece. ``notes`` is keyed by stem, ``scale`` holds pitch classes, times are seconds."""
+    """A whole piece. ``notes`` by stem, ``scale`` of pitch classes, times in seconds."""
 
     seed: int
     style: str
@@ -79,18 +79,21 @@ class Grid:
 
     @property
     def steps_per_bar(self) -> int:
+        """Sixteenths in a bar."""
         return self.beats_per_bar * STEPS_PER_BEAT
 
     @property
     def bar_seconds(self) -> float:
+        """Length of a bar."""
         return self.beats_per_bar * 60.0 / self.bpm
 
     @property
     def step_seconds(self) -> float:
+        """Length of a sixteenth, swing apart."""
         return 60.0 / self.bpm / STEPS_PER_BEAT
 
     def time(self, bar: int, step: int) -> float:
-        """Seconds from the start of the piece of a sixteenth of a bar; steps may run past the bar."""
+        """Seconds at which a sixteenth of a bar falls; steps may run past the bar."""
         beat, sub = divmod(step, STEPS_PER_BEAT)
         if self.swung == 8:
             # The off-beat eighth moves late, its sixteenths with it.

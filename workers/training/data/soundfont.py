@@ -1,4 +1,4 @@
-"""Play notes through FluidSynth, in this process, from a sound font. Float samples, no MIDI file between."""
+"""Play notes through FluidSynth in this process: a sound font in, float samples out."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from workers.training.data.score import Note
 
 KNOWN_FONTS: dict[str, str] = {"FluidR3_GM.sf2": "MIT", "MuseScore_General_Full.sf3": "MIT"}
-"""Sound fonts whose licence we know and allow; a corpus names each font's licence in its manifest."""
+"""Sound fonts whose licence we know and allow; a corpus states them in its manifest."""
 
 _FONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"))
 _DRUM_BANK = 128
@@ -39,8 +39,9 @@ def find_fonts() -> list[Path]:
                 fonts[name] = folder / name
     if not fonts:
         raise RendererMissing(
-            f"no sound font found: install one of {', '.join(KNOWN_FONTS)} (Debian: "
-            "fluid-soundfont-gm, musescore-general-soundfont) or name its folder in REPRISE_SOUNDFONTS"
+            f"no sound font found: install one of {', '.join(KNOWN_FONTS)} "
+            "(Debian: fluid-soundfont-gm, musescore-general-soundfont) "
+            "or name its folder in REPRISE_SOUNDFONTS"
         )
     return list(fonts.values())
 
@@ -115,8 +116,8 @@ class SoundFont:
 
     def render(self, notes: Sequence[Note], samples: int) -> NDArray[np.float32]:
         """Render notes to float32 [2, samples]. Notes of the role "drums" use the drum bank."""
-        # A new synthesizer every time: a used one keeps filter state in its voices, and the same notes
-        # would sound a little different after another piece. Only the font is shared.
+        # A new synthesizer every time: a used one keeps filter state in its voices, and the same
+        # notes would sound a little different after another piece. Only the font is shared.
         synth = self._synthesizer()
         number = self._add_font(synth.synth, self._font)
         try:
@@ -149,9 +150,7 @@ class SoundFont:
             if synth.program_select(channel, font, bank, program) != 0:
                 synth.program_select(channel, font, bank, 0)
 
-    def _events(
-        self, notes: Sequence[Note], samples: int
-    ) -> list[tuple[int, int, int, int, int]]:
+    def _events(self, notes: Sequence[Note], samples: int) -> list[tuple[int, int, int, int, int]]:
         """(sample, order, channel, pitch, velocity), velocity 0 for the end; ends before starts."""
         channels = self._channels(notes)
         events = []
@@ -173,5 +172,5 @@ class SoundFont:
 
 @lru_cache(maxsize=4)
 def open_font(path: Path, sample_rate: int) -> SoundFont:
-    """The loaded font, kept for the life of the process: loading takes seconds, rendering does not."""
+    """The loaded font, kept for the life of the process: loading takes seconds."""
     return SoundFont(path, sample_rate)

@@ -1,9 +1,9 @@
 """The styles that pieces are composed in: tempo, groove, instruments. Tables only, no decisions.
 
 Drum patterns are written as 16 characters, one a sixteenth note of a 4/4 bar:
-``x`` always sounds, ``o`` sounds with probability 0.5, ``.`` never sounds. Programs are General MIDI numbers
-from 0; drum kits are the General MIDI level 2 kits of bank 128 (0 standard, 8 room, 16 power, 24 electronic,
-25 TR-808, 32 jazz, 40 brush), and -1 names the synthesised kit of ``drum_synthesis``.
+``x`` always sounds, ``o`` sounds with probability 0.5, ``.`` never sounds. Programs are General
+MIDI numbers from 0; drum kits are the General MIDI level 2 kits of bank 128 (0 standard, 8 room, 16
+power, 24 electronic, 25 TR-808, 32 jazz, 40 brush); -1 names the kit of ``drum_synthesis``.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Style:
         name: as a listener writes it.
         bpm: lowest and highest tempo, beats a minute.
         modes: the modes a piece may be in.
-        swing: delay of the off-beat (0 straight, 1/3 full triplet), in units of half the swung value.
+        swing: delay of the off-beat, 0 straight to 1/3 full triplet.
         swung: which subdivision swings, 8 or 16.
         kicks: groove patterns; the kick plays one and the bass follows its onsets.
         snares: back-beat patterns.

@@ -1,7 +1,7 @@
-"""A sung vowel line by source and filter: harmonics shaped by formants, vibrato, breath and consonants.
+"""A sung vowel line by source and filter: harmonics under formants, vibrato, breath, consonants.
 
-It stands where vocals stand in a mix, so that the separator sees a fourth source with the range and the
-spectrum of a voice. It is no real singing and nothing about real singing follows from it.
+It stands where vocals stand in a mix, so that the separator sees a fourth source with the range and
+the spectrum of a voice. It is no real singing and nothing about real singing follows from it.
 Formant frequencies: Peterson and Barney (1952), averages for men, scaled for higher voices.
 """
 
