@@ -1,0 +1,97 @@
+"""`reprise models` and sealing."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from checkpoints import registry, seal
+from checkpoints.commands import app
+from checkpoints.errors import CardInvalid, CheckpointNotPulled
+
+WriteCard = Callable[..., Path]
+
+
+def test_the_list_names_licence_use_state_and_size() -> None:
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert {"name", "reprise-separator", "htdemucs", "musicgen-melody"} <= set(lines)
+    assert "84.0 MB" in lines["htdemucs"]
+    assert "separator" in lines["htdemucs"]
+    assert " no " in lines["htdemucs"]
+    assert "CC-BY-NC-4.0" in lines["musicgen-melody"]
+    assert " yes " in lines["reprise-drums"]
+
+
+def test_show_prints_the_card() -> None:
+    result = CliRunner().invoke(app, ["show", "facebook/musicgen-melody"])
+    assert result.exit_code == 0
+    assert "CC-BY-NC-4.0" in result.stdout
+    assert "training data" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "slug"),
+    [
+        (["pull", "htdemucs"], "checkpoint-licence"),
+        (["pull", "musicgen-melody", "--non-commercial"], "checkpoint-unsealed"),
+        (["pull", "nothing"], "unknown-checkpoint"),
+    ],
+)
+def test_refusals_say_why_and_end_with_one(
+    operator_cards: Path, argv: list[str], slug: str
+) -> None:
+    result = CliRunner().invoke(app, argv)
+    assert result.exit_code == 1
+    assert slug in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_pull_from_a_folder(write_card: WriteCard, weights: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    write_card("small", {"model.safetensors": weights})
+    result = CliRunner().invoke(app, ["pull", "small", "--from", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "verified" in result.stdout
+
+
+class TestSeal:
+    @pytest.fixture
+    def exported(self, operator_cards: Path, write_card: WriteCard, weights: bytes) -> Path:
+        path = write_card("small", {"config.json": None, "model.safetensors": None}, bundled=True)
+        path.write_text(path.read_text().replace("\n[files", '\nstyles = ["old"]\n\n[files', 1))
+        (operator_cards / "small").mkdir()
+        (operator_cards / "small" / "model.safetensors").write_bytes(weights)
+        (operator_cards / "small" / "config.json").write_text(json.dumps({"styles": ["a", "b"]}))
+        return path
+
+    def test_it_pins_hashes_sizes_and_the_models_own_styles(
+        self, exported: Path, weights: bytes
+    ) -> None:
+        sealed = seal.seal("small")
+        spec = sealed.files["model.safetensors"]
+        assert spec == registry.FileSpec(hashlib.sha256(weights).hexdigest(), len(weights))
+        assert sealed.styles == ("a", "b")
+        assert registry.open("small", commercial=True).card.digest == sealed.digest
+        again = exported.read_text()
+        seal.seal("small")
+        assert exported.read_text() == again
+
+    def test_new_weights_need_a_new_seal(self, exported: Path, operator_cards: Path) -> None:
+        first = seal.seal("small").digest
+        path = operator_cards / "small" / "config.json"
+        path.write_text(path.read_text() + " ")
+        assert seal.seal("small").digest != first
+
+    def test_what_is_not_exported_is_not_sealed(self, exported: Path, operator_cards: Path) -> None:
+        (operator_cards / "small" / "model.safetensors").unlink()
+        with pytest.raises(CheckpointNotPulled, match="not been exported"):
+            seal.seal("small")
+
+    def test_others_weights_are_not_sealed_here(self) -> None:
+        with pytest.raises(CardInvalid, match="by hand"):
+            seal.seal("htdemucs")
