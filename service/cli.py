@@ -4,13 +4,15 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from checkpoints.commands import app as models_app
 from rich.console import Console
 
+from checkpoints.commands import app as models_app
+from service.auth.bearer import Role
 from service.errors import Problem
 from service.settings import get_settings
 
@@ -94,13 +96,14 @@ def relay() -> None:
 
     from service.database import Database
     from service.jobs.relay import run_relay
-    from service.queue import celery_app
+    from service.queue import CeleryBell, celery_app
 
     settings = get_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    run_relay(Database(settings.database), celery_app(settings), stop)
+    bell = CeleryBell(celery_app(settings))
+    run_relay(Database(settings.database), settings, bell, stop)
 
 
 @app.command()
@@ -129,7 +132,7 @@ def migrate() -> None:
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Argument(help="listener, artist, label or operator")],
+    role: Annotated[Role, typer.Argument(help="What the holder may do.")],
     subject: Annotated[str, typer.Argument(help="Who the token speaks for.")],
     territory: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code.")] = None,
     hours: Annotated[float, typer.Option(help="How long it is valid.")] = 12.0,
@@ -139,7 +142,9 @@ def token(
 
     settings = get_settings()
     keys = ServiceKeys.load(settings)
-    minted = mint_token(keys, settings, role, subject, territory=territory, ttl=int(hours * 3600))
+    minted = mint_token(
+        keys, settings, role, subject, territory=territory, ttl=timedelta(hours=hours)
+    )
     sys.stdout.write(minted + "\n")
 
 

@@ -89,9 +89,13 @@ class Stack:
     def wait(self, until: Callable[[], bool] = lambda: False) -> None:
         """Return when `until()` holds; raises `StartFailed` when a part cannot be kept up."""
         while not until():
-            if self.failure:
-                raise StartFailed(self.failure)
+            self.check()
             time.sleep(0.1)
+
+    def check(self) -> None:
+        """Raise `StartFailed` if a part could not be kept up."""
+        if self.failure:
+            raise StartFailed(self.failure)
 
     def _start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -183,8 +187,7 @@ class Stack:
             return response.is_success
 
         while True:
-            if self.failure:
-                raise StartFailed(self.failure)
+            self.check()
             if ready():
                 return
             if time.monotonic() > deadline:

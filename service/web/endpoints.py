@@ -40,7 +40,9 @@ def page() -> FileResponse:
 
 
 @router.get("/static/{name}")
-def static(name: Annotated[str, PathParameter(pattern=r"^[a-z][a-z-]*\.(css|js|svg)$")]) -> FileResponse:
+def static(
+    name: Annotated[str, PathParameter(pattern=r"^[a-z][a-z-]*\.(css|js|svg)$")],
+) -> FileResponse:
     """A file of the page."""
     return _file(name)
 

@@ -1,0 +1,163 @@
+// The page: who is listening, what may be remixed, one remix followed and heard.
+
+import { Problem, idempotencyKey, json, request, session } from "./api.js";
+import { AskForm, element } from "./ask.js";
+import { clear, follow } from "./job.js";
+import { load, player, unload } from "./listening.js";
+import { showCredits, verify } from "./papers.js";
+
+const SUFFIXES = { "audio/flac": "flac", "audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp4": "m4a" };
+const $ = (id) => document.getElementById(id);
+
+let following = new AbortController(); // Ends what belonged to the remix shown before.
+let shownTrack = null;
+let downloadUrl = null;
+
+/** Whatever goes wrong ends here, in words. */
+function complain(error) {
+  if (error?.name === "AbortError") return;
+  if (error instanceof Problem && error.status === 401) return signIn(error.message);
+  const title = error instanceof Problem ? error.title : "This did not work";
+  $("alert").replaceChildren(element("strong", { text: title }), error.message);
+  $("alert").hidden = false;
+}
+
+const guarded = (action) => (...args) => {
+  $("alert").hidden = true;
+  return Promise.resolve().then(() => action(...args)).catch(complain);
+};
+
+function signIn(reason = "") {
+  session.token = null;
+  $("main").hidden = true;
+  $("sign-in").hidden = false;
+  $("alert").hidden = !reason;
+  $("alert").textContent = reason;
+  $("sign-in-token").focus();
+}
+
+const form = new AskForm({ onSong: guarded(showSong), onAsk: guarded(ask) });
+
+async function showSong(offer) {
+  $("song-title").textContent = offer.title;
+  $("song-artist").textContent = offer.artist;
+  $("quota").textContent = `${offer.quota_remaining} of ${offer.quota_per_listener} remixes left for you.`;
+  putRemixAway();
+  if (shownTrack === offer.track_id) return;
+  shownTrack = offer.track_id;
+  player.pause();
+  const response = await request(`/v1/tracks/${offer.track_id}/audio`);
+  const blob = await response.blob();
+  if (shownTrack === offer.track_id) await load("original", blob);
+}
+
+function putRemixAway() {
+  following.abort();
+  following = new AbortController();
+  clear();
+  unload("remix");
+  form.busy = false;
+  $("papers").hidden = true;
+  $("download").hidden = true;
+  $("remix-empty").hidden = false;
+  $("remix-caption").textContent = "Remix";
+  history.replaceState(null, "", location.pathname);
+}
+
+async function ask(offer, choices) {
+  putRemixAway();
+  form.busy = true;
+  $("remix-empty").textContent = "On its way …";
+  try {
+    const remix = await json("/v1/remixes", {
+      method: "POST",
+      body: { template_id: offer.template_id, version: offer.version, choices },
+      headers: { "Idempotency-Key": idempotencyKey() },
+    });
+    await showRemix(remix);
+  } finally {
+    form.busy = false;
+    $("remix-empty").textContent = "Choose a style and ask: the remix appears here.";
+  }
+}
+
+async function showRemix(remix) {
+  const { signal } = following;
+  history.replaceState(null, "", `#remix=${remix.id}`);
+  $("remix-caption").textContent = `Remix · ${remix.choices.style}`;
+  if (remix.state !== "published") {
+    $("listen").scrollIntoView({ block: "nearest" });
+    const end = await follow(remix.id, signal);
+    if (end?.type !== "published") return showEarlier();
+  }
+  const path = `/v1/remixes/${remix.id}`;
+  const [told, credits, response] = await Promise.all([
+    json(path, { signal }), json(`${path}/credits`, { signal }), request(`${path}/audio`, { signal }),
+  ]);
+  const blob = await response.blob();
+  if (signal.aborted) return;
+  $("remix-empty").hidden = true;
+  $("remix-caption").textContent = `Remix · ${told.choices.style}, seed ${told.choices.seed}`;
+  await load("remix", blob);
+  player.hear("remix");
+  offerDownload(told, blob);
+  showCredits(credits);
+  $("papers").hidden = false;
+  await Promise.all([verify(blob), showEarlier()]);
+}
+
+function offerDownload(remix, blob) {
+  if (downloadUrl) URL.revokeObjectURL(downloadUrl);
+  downloadUrl = URL.createObjectURL(blob);
+  const words = [$("song-title").textContent, remix.choices.style, String(remix.choices.seed)];
+  $("download").href = downloadUrl;
+  $("download").download = `${words.join(" ").toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-")}.${SUFFIXES[blob.type] ?? "flac"}`;
+  $("download").hidden = false;
+}
+
+async function showEarlier() {
+  const { items } = await json("/v1/remixes");
+  $("earlier").hidden = !items.length;
+  $("earlier-list").replaceChildren(...items.slice(0, 8).map((remix) => {
+    const button = element("button", { type: "button" },
+      element("span", { text: remix.choices.style }), element("small", { text: remix.state }));
+    button.addEventListener("click", guarded(() => open(remix)));
+    return element("li", {}, button);
+  }));
+}
+
+async function open(remix) {
+  putRemixAway();
+  await showRemix(remix);
+}
+
+async function start() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (asked.get("token")) {
+    session.token = asked.get("token");
+    asked.delete("token");
+    // The token leaves the address bar and the history at once.
+    history.replaceState(null, "", asked.size ? `#${asked}` : location.pathname);
+  }
+  if (!session.token) return signIn();
+  $("sign-in").hidden = true;
+  const wanted = asked.get("remix");
+  const [catalog, remix] = await Promise.all([
+    json("/v1/catalog"), wanted ? json(`/v1/remixes/${wanted}`) : null,
+  ]);
+  const offers = catalog.items.map(({ track, ...terms }) => ({
+    ...terms, track_id: track.id, title: track.title, artist: track.artist,
+  }));
+  $("main").hidden = false;
+  form.show(offers, (offer) => remix && offer.template_id === remix.template_id);
+  await (remix ? showRemix(remix) : showEarlier());
+}
+
+$("sign-in-form").addEventListener("submit", guarded((event) => {
+  event.preventDefault();
+  session.token = $("sign-in-token").value.trim();
+  $("sign-in-token").value = "";
+  return start();
+}));
+window.reprise = { player }; // For tests and the curious: the clock and the gains.
+guarded(start)();
