@@ -1,0 +1,105 @@
+"""The body of `reprise verify FILE [--json]`."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.database import Database
+from service.errors import Problem
+from service.provenance.manifest_store import ManifestStore
+from service.provenance.schemas import Consent, Verdict
+from service.provenance.standing import consent_standing, unknown_standing
+from service.provenance.trust import load_trust
+from service.provenance.verdict import verify_file
+from service.settings import Settings, get_settings
+
+TRUSTED: Final = 0
+NOT_TRUSTED: Final = 1
+UNREADABLE: Final = 2
+
+
+def verify_command(file: Path, *, as_json: bool = False, settings: Settings | None = None) -> int:
+    """Print the verdict on a file; returns the exit status.
+
+    0: trusted; 1: valid, invalid or absent; 2: it could not be read.
+    """
+    settings = settings or get_settings()
+    # Neither markup nor wrapping: the text is a stranger's, and JSON must stay JSON.
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    try:
+        verdict = verify_file(file, load_trust(settings), lambda store: _standing(settings, store))
+    except (Problem, OSError) as error:
+        problem = error.document() if isinstance(error, Problem) else _file_problem(error)
+        if as_json:
+            console.print(json.dumps(problem))
+        else:
+            console.print(f"{problem['title']}: {problem['detail']}")
+        return UNREADABLE
+    if as_json:
+        # ASCII, so that control characters arrive escaped.
+        console.print(json.dumps(verdict.model_dump(mode="json"), indent=2))
+    else:
+        for line in _lines(verdict):
+            console.print(_printable(line))
+    return TRUSTED if verdict.verdict == "trusted" else NOT_TRUSTED
+
+
+def _standing(settings: Settings, store: ManifestStore) -> Consent | None:
+    if settings.database_url is None and not (settings.home / "reprise.db").exists():
+        return unknown_standing(store)
+    database = Database(settings.database)
+    try:
+        with database.snapshot() as session:
+            return consent_standing(session, store)
+    except SQLAlchemyError:
+        return unknown_standing(store)
+    finally:
+        database.dispose()
+
+
+def _file_problem(error: OSError) -> dict[str, str]:
+    return {
+        "type": "/problems/verify-unreadable",
+        "title": "The file cannot be read",
+        "detail": str(error.strerror or error),
+    }
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    yield f"{verdict.verdict}: {verdict.summary}"
+    yield from (f"  - {reason}" for reason in verdict.reasons)
+    if verdict.title is not None:
+        yield f"Title       {verdict.title}"
+    if verdict.original is not None:
+        isrc = f" (ISRC {verdict.original.isrc})" if verdict.original.isrc else ""
+        yield f"Original    {verdict.original.title} by {verdict.original.artist}{isrc}"
+    if verdict.made is not None:
+        yield f"Made        {verdict.made.statement}"
+        yield f"            style {verdict.made.style}, seed {verdict.made.seed}"
+    for credit in verdict.credits:
+        yield f"Credit      {credit.name}, {credit.role}{' (AI)' if credit.ai else ''}"
+    for checkpoint in verdict.checkpoints:
+        use = "commercial use allowed" if checkpoint.commercial_use else "no commercial use"
+        yield (
+            f"Checkpoint  {checkpoint.name} ({checkpoint.role}), {checkpoint.licence}, {use}, "
+            f"{checkpoint.digest[:16]}…"
+        )
+    if verdict.consent is not None:
+        yield (
+            f"Consent     {verdict.consent.standing}: {verdict.consent.detail} "
+            f"({verdict.consent.grant}, template {verdict.consent.template})"
+        )
+    if verdict.signer is not None:
+        yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"
+    if verdict.manifest_id is not None:
+        yield f"Credential  {verdict.manifest_id}"
+
+
+def _printable(text: str) -> str:
+    # A title may hold an escape sequence that would steer the reader's terminal.
+    return "".join(char if unicodedata.category(char) not in {"Cc", "Cf"} else "�" for char in text)

@@ -1,0 +1,146 @@
+"""A verdict on the wire, and in the command's `--json`.
+
+Everything under `made`, `original`, `credits` and `checkpoints` is what the file claims; `verdict`
+says what the claim is worth. It is plain text: whoever shows it must not read it as markup.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VerdictWord = Literal["trusted", "valid", "invalid", "absent"]
+StandingWord = Literal["stands", "revoked", "ended", "unknown"]
+
+# A file may claim anything, of any length: what does not fit is left out and said so.
+Text = Annotated[str, Field(max_length=2000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Claim(BaseModel):
+    """Something a file claims; members we do not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
+
+
+class CreditLine(Claim):
+    """Who contributed what, and whether `name` is a model."""
+
+    name: Text
+    role: Text
+    ai: bool = False
+
+
+class CheckpointLine(Claim):
+    """A checkpoint that worked on the remix; `digest` is over the hashes of its weights."""
+
+    name: Text
+    role: Text
+    digest: Text
+    licence: Text
+    commercial_use: bool
+
+
+class Made(Claim):
+    """How the remix was made: what was regenerated and what was kept."""
+
+    part: Text
+    style: Text
+    kept: Annotated[list[Text], Field(max_length=16)]
+    seed: Count
+    tempo_percent: float = 0.0
+    key_semitones: int = 0
+    statement: Text
+    code_version: Text
+
+
+class Original(Claim):
+    """The recording it was made from; `sha256` names the catalogue's stored audio."""
+
+    track: Text
+    title: Text
+    artist: Text
+    sha256: Text
+    isrc: Text | None = None
+    iswc: Text | None = None
+
+
+class Signer(Claim):
+    """Who signed: names from the certificate (worth something only when trusted)."""
+
+    issuer: Text | None = None
+    common_name: Text | None = None
+    cert_serial_number: Text | None = None
+    time: Text | None = Field(None, description="Time stamp, if an authority gave one.")
+
+
+class GrantClaim(Claim):
+    """The grant that a consent assertion names."""
+
+    id: Text
+    generation: Count
+
+
+class TemplateClaim(Claim):
+    """The template version that a consent assertion names."""
+
+    id: Text
+    version: Count
+
+
+class ConsentClaim(Claim):
+    """What of a consent assertion is looked up."""
+
+    job: Text
+    grant: GrantClaim
+    template: TemplateClaim
+
+
+class Consent(BaseModel):
+    """Under which grant it was made, and whether that grant stands today.
+
+    `stands`, `revoked`, `ended` (by its own dates), or `unknown` when this service did not issue
+    the credential or cannot tell. A remix made before a revocation keeps its credential.
+    """
+
+    grant: str
+    generation: int
+    template: str
+    job: str
+    standing: StandingWord
+    detail: str
+    checked_at: datetime | None = None
+
+
+class Verdict(BaseModel):
+    """What a file's credential is worth.
+
+    `trusted`: signed by an authority this service trusts, unchanged since, every ingredient clean,
+    and for our own remixes everything stated that must be. `valid`: signed and unchanged, but one
+    of these is missing. `invalid`: changed since it was signed, damaged, or made from something
+    that was. `absent`: no credential (a conversion to another format removes it).
+    """
+
+    verdict: VerdictWord
+    summary: str
+    reasons: list[str] = Field(default_factory=list, description="Why it is not `trusted`.")
+    ours: bool = Field(False, description="Whether it claims to be a remix made here.")
+    title: Text | None = None
+    manifest_id: Text | None = Field(None, description="The credential's identity.")
+    signer: Signer | None = None
+    made: Made | None = None
+    original: Original | None = None
+    credits: list[CreditLine] = []
+    checkpoints: list[CheckpointLine] = []
+    consent: Consent | None = None
+
+
+class CredentialAnswer(BaseModel):
+    """The credential of a published remix as it was read back after signing."""
+
+    job_id: str
+    manifest_id: str
+    file_sha256: str
+    issued_at: datetime
+    verdict: Verdict
+    manifest: dict[str, Any] = Field(description="The C2PA reader's document, with ingredients.")

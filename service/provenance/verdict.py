@@ -1,0 +1,111 @@
+"""The verdict on a file: one word, why, and what the file says of itself."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from service.provenance import labels, policy
+from service.provenance.manifest_store import ManifestStore
+from service.provenance.reading import Reading, read_untrusted
+from service.provenance.schemas import (
+    CheckpointLine,
+    Consent,
+    CreditLine,
+    Made,
+    Original,
+    Signer,
+    Verdict,
+    VerdictWord,
+)
+from service.provenance.trust import Trust
+
+# Finds out whether the consent that a trusted credential names still stands.
+Standing = Callable[[ManifestStore], Consent | None]
+ClaimT = TypeVar("ClaimT", bound=BaseModel)
+
+_MOST_REASONS: Final = 20
+_MOST_LINES: Final = 200
+
+_SUMMARIES: Final[dict[VerdictWord, str]] = {
+    "trusted": "Signed by an authority this service trusts, and unchanged since.",
+    "valid": "Signed and unchanged, but not everything that trust asks for is there.",
+    "invalid": "Changed after it was signed, or its credential is broken: do not rely on it.",
+    "absent": "No credential: the file says nothing of where it comes from.",
+}
+
+
+def verify_file(path: Path, trust: Trust, standing: Standing | None = None) -> Verdict:
+    """Judge the file at `path`, read in a limited child.
+
+    :param standing: asked only about a credential that is trusted and claims to be ours.
+    :raises MediaTypeUnsupported, VerifyUnreadable: see `read_untrusted`.
+    """
+    return judge(read_untrusted(path, trust), standing)
+
+
+def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
+    """The verdict on what was read."""
+    if reading.damage is not None:
+        return _verdict("invalid", [f"the credential is damaged: {reading.damage}"])
+    if reading.store is None:
+        return _verdict("absent", [])
+    store = reading.store
+    ours = bool(store.assertions(labels.CONSENT))
+    word, reasons = _weigh(store, ours)
+    verdict = _verdict(word, reasons)
+    verdict.ours = ours
+    _add_claims(verdict, store)
+    if ours and word == "trusted" and standing is not None:
+        verdict.consent = standing(store)
+    return verdict
+
+
+def _weigh(store: ManifestStore, ours: bool) -> tuple[VerdictWord, list[str]]:
+    failures = [str(failure) for failure in store.failures()]
+    of_ingredients = [str(failure) for failure in store.ingredient_failures()]
+    if store.state == "Invalid":
+        return "invalid", failures or ["the credential does not validate"]
+    # The SDK calls a file with a tampered parent trusted; whoever listens should not.
+    if of_ingredients:
+        return "invalid", of_ingredients
+    if store.state != "Trusted":
+        return "valid", failures or ["the signer is nobody this service trusts"]
+    missing = policy.shape(store) if ours else []
+    return ("valid", missing) if missing else ("trusted", [])
+
+
+def _verdict(word: VerdictWord, reasons: list[str]) -> Verdict:
+    shown = [reason[:500] for reason in reasons[:_MOST_REASONS]]
+    return Verdict(verdict=word, summary=_SUMMARIES[word], reasons=shown)
+
+
+def _add_claims(verdict: Verdict, store: ManifestStore) -> None:
+    generation = store.claimed(labels.GENERATION) or {}
+    credited = (store.claimed(labels.CREDITS) or {}).get("credits")
+    parents = [store.of_ingredient(i).claimed(labels.ORIGINAL) for i in store.ingredients]
+    verdict.manifest_id = store.active_id[:200] or None
+    title = store.active.get("title")
+    verdict.title = title[:2000] if isinstance(title, str) else None
+    verdict.signer = _claim(Signer, store.active.get("signature_info"))
+    verdict.made = _claim(Made, generation or None)
+    verdict.original = _claim(Original, next((p for p in parents if p), None))
+    verdict.credits = _claims(CreditLine, credited)
+    verdict.checkpoints = _claims(CheckpointLine, generation.get("checkpoints"))
+
+
+def _claim(model: type[ClaimT], data: Mapping[str, Any] | None) -> ClaimT | None:
+    if data is None:
+        return None
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        # Not in our words: nothing to show, whoever wrote it.
+        return None
+
+
+def _claims(model: type[ClaimT], data: object) -> list[ClaimT]:
+    entries = data[:_MOST_LINES] if isinstance(data, list) else []
+    found = [_claim(model, entry) for entry in entries]
+    return [claim for claim in found if claim is not None]
