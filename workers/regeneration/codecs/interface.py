@@ -1,0 +1,91 @@
+"""The one interface behind which every stem codec stands."""
+
+import math
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CodecError(ValueError):
+    """A codec was given audio, codes or a checkpoint that it cannot use."""
+
+
+class Codec(nn.Module):
+    """Turns a mono stem into a short table of integers and back.
+
+    The frame rate divides the sample rate, so frame `f` always stands for the samples
+    `f * hop` up to `(f + 1) * hop`, `hop = sample_rate / frame_rate`: codes and audio never drift
+    apart. Codebooks are ordered from coarse to fine, and `decode` takes any leading number of them.
+
+    Attributes:
+        sample_rate: of the waveforms, in Hz.
+        frame_rate: code columns per second, in Hz.
+        codebooks: rows of codes, K.
+        codebook_size: codes run from 0 to this number less one, in every codebook.
+    """
+
+    sample_rate: int
+    frame_rate: float
+    codebooks: int
+    codebook_size: int
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        return round(self.sample_rate / self.frame_rate)
+
+    @abstractmethod
+    def config(self) -> dict[str, object]:
+        """What `load_codec` needs, with the state dict, to build this codec again (JSON types)."""
+
+    @abstractmethod
+    def _encode(self, waveform: Tensor) -> Tensor:
+        """[B, 1, F * hop] float32 to [B, K, F] int64."""
+
+    @abstractmethod
+    def _decode(self, codes: Tensor) -> Tensor:
+        """[B, k, F] int64 to [B, 1, F * hop] float32, 1 <= k <= K."""
+
+    @torch.no_grad()
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Encode mono audio.
+
+        Args:
+            waveform: float32 [B, 1, T] at `sample_rate`, full scale ±1. The last frame is
+                filled up with silence.
+
+        Returns:
+            int64 [B, K, F] with F = ceil(T / hop).
+
+        Raises:
+            CodecError: the shape is not [B, 1, T] with T > 0, or a sample is not finite.
+        """
+        if waveform.ndim != 3 or waveform.shape[1] != 1 or waveform.shape[2] == 0:
+            raise CodecError(f"expected audio of shape [B, 1, T], got {list(waveform.shape)}")
+        if not torch.isfinite(waveform).all():
+            raise CodecError("the audio holds samples that are not finite")
+        frames = math.ceil(waveform.shape[2] / self.hop)
+        return self._encode(F.pad(waveform, (0, frames * self.hop - waveform.shape[2])))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Decode codes into audio; the same codes always give the same samples on one device.
+
+        Args:
+            codes: int64 [B, k, F] with 1 <= k <= K: fewer codebooks give a coarser sound.
+
+        Returns:
+            float32 [B, 1, F * hop] at `sample_rate`.
+
+        Raises:
+            CodecError: wrong shape, or a code outside its codebook.
+        """
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.codebooks or codes.shape[2] == 0:
+            raise CodecError(
+                f"expected codes of shape [B, 1..{self.codebooks}, F], got {list(codes.shape)}"
+            )
+        if int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size:
+            raise CodecError(f"codes must lie in 0..{self.codebook_size - 1}")
+        return self._decode(codes)

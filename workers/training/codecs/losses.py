@@ -1,0 +1,22 @@
+"""Spectral losses from audiocraft."""
+
+from workers.training import audiocraft_shim
+
+audiocraft_shim.prepare()
+
+from audiocraft.losses import MelSpectrogramL1Loss  # noqa: E402
+
+
+def mel_losses(sample_rate: int) -> list[MelSpectrogramL1Loss]:
+    """L1 between log-mel spectra with windows of 2048, 512 and 128 samples (log10 of power)."""
+    return [
+        MelSpectrogramL1Loss(
+            sample_rate, n_fft=size, hop_length=size // 4, win_length=size, n_mels=mels
+        )
+        for size, mels in ((2048, 96), (512, 48), (128, 12))
+    ]
+
+
+def measured_mel(sample_rate: int) -> MelSpectrogramL1Loss:
+    """The log-mel distance that is reported: 80 bands, 1024-sample windows, log10 of power."""
+    return MelSpectrogramL1Loss(sample_rate, n_fft=1024, hop_length=256, win_length=1024, n_mels=80)
