@@ -89,7 +89,12 @@ class CeleryBell:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._errors = _connection_errors(app)
+        transport: Any = app.connection_for_read().transport
+        self._errors: tuple[type[Exception], ...] = (
+            OperationalError,
+            *transport.connection_errors,
+            *transport.channel_errors,
+        )
 
     def ring(self, queue: str, task: str, job_id: str) -> None:
         """Send the message `reprise.<task>(job_id)` to `queue`; raises `BrokerAway`."""
@@ -98,7 +103,7 @@ class CeleryBell:
                 self._app.send_task(
                     TASK_PREFIX + task, args=[job_id], queue=queue, connection=connection
                 )
-        except (OperationalError, *self._errors) as error:
+        except self._errors as error:
             raise BrokerAway(str(error)) from error
 
     def depth(self, queue: str) -> int:
@@ -110,15 +115,9 @@ class CeleryBell:
                 )
         except ChannelError:
             return 0  # An empty queue does not exist on Redis.
-        except (OperationalError, *self._errors) as error:
+        except self._errors as error:
             raise BrokerAway(str(error)) from error
 
     def check(self) -> None:
         """Raise `BrokerAway` unless the broker answers (for /readyz)."""
         self.depth(QUEUES[0])
-
-
-def _connection_errors(app: Celery) -> tuple[type[Exception], ...]:
-    transport: Any = app.connection_for_read().transport
-    errors: tuple[type[Exception], ...] = transport.connection_errors + transport.channel_errors
-    return errors

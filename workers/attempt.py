@@ -89,8 +89,7 @@ class Attempt:
             ending = (
                 JobState.FAILED,
                 "internal",
-                f"stage {self.lease.stage} failed {self.lease.attempt} times; the operator's log "
-                "under this job's id has the cause",
+                f"stage {self.lease.stage} failed {self.lease.attempt} times; the log says why",
             )
         if ending is None:
             self._try_again(exc)
