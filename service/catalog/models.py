@@ -14,7 +14,7 @@ WHOLE_PPM = 1_000_000
 class Party(Base):
     """One who owns: an artist, a label or a publisher, with the key it signs grants with."""
 
-    __tablename__ = "party"
+    __tablename__ = "parties"
     __table_args__ = (CheckConstraint("kind IN ('artist', 'label', 'publisher')", name="kind"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("pty"))
@@ -31,7 +31,7 @@ class Party(Base):
 class Track(Base):
     """A recording; `audio_sha256` names its stored audio (float32 WAV, 44.1 kHz stereo)."""
 
-    __tablename__ = "track"
+    __tablename__ = "tracks"
     __table_args__ = (
         CheckConstraint(
             "state IN ('awaiting_audio', 'ingesting', 'ready', 'rejected')", name="state"
@@ -44,7 +44,7 @@ class Track(Base):
     isrc: Mapped[str | None] = mapped_column(String(12), unique=True)
     iswc: Mapped[str | None] = mapped_column(String(11))
     credits: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
-    registered_by: Mapped[str] = mapped_column(ForeignKey("party.id"))
+    registered_by: Mapped[str] = mapped_column(ForeignKey("parties.id"))
     state: Mapped[str] = mapped_column(String(16), default="awaiting_audio")
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     audio_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
@@ -62,14 +62,14 @@ class Track(Base):
 class Share(Base):
     """A party's part of one side of a track, in parts per million."""
 
-    __tablename__ = "share"
+    __tablename__ = "shares"
     __table_args__ = (
         CheckConstraint("side IN ('recording', 'composition')", name="side"),
         CheckConstraint(f"ppm > 0 AND ppm <= {WHOLE_PPM}", name="ppm"),
     )
 
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), primary_key=True)
-    party_id: Mapped[str] = mapped_column(ForeignKey("party.id"), primary_key=True, index=True)
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), primary_key=True)
+    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True, index=True)
     side: Mapped[str] = mapped_column(String(16), primary_key=True)
     ppm: Mapped[int]
 
@@ -80,10 +80,10 @@ class Share(Base):
 class Stem(Base):
     """One stem of a track as a stored object: uploaded by the artist or separated by us."""
 
-    __tablename__ = "stem"
+    __tablename__ = "stems"
     __table_args__ = (CheckConstraint("source IN ('uploaded', 'separated')", name="source"),)
 
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), primary_key=True)
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     object_sha256: Mapped[str] = mapped_column(String(64), index=True)
     source: Mapped[str] = mapped_column(String(16))
@@ -92,11 +92,11 @@ class Stem(Base):
 class Upload(Base):
     """A file as the artist sent it, before ingestion: the mix or a stem."""
 
-    __tablename__ = "upload"
+    __tablename__ = "uploads"
     __table_args__ = (UniqueConstraint("track_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("upl"))
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"))
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"))
     name: Mapped[str] = mapped_column(String(32))
     object_sha256: Mapped[str] = mapped_column(String(64), index=True)
     filename: Mapped[str | None] = mapped_column(String(255))

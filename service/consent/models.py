@@ -29,18 +29,18 @@ class Grant(Base):
     payload are for queries; the gate believes only what was signed.
     """
 
-    __tablename__ = "consent_grant"
+    __tablename__ = "grants"
     __table_args__ = (
         CheckConstraint("state IN ('collecting', 'open', 'revoked')", name="state"),
         ForeignKeyConstraint(
             ["template_id", "template_version"],
-            ["template_version.template_id", "template_version.version"],
-            name="fk_consent_grant_template_version",
+            ["template_versions.template_id", "template_versions.version"],
+            name="fk_grants_template_versions",
         ),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("grt"))
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), index=True)
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), index=True)
     template_id: Mapped[str] = mapped_column(String(40), index=True)
     template_version: Mapped[int]
     template_sha256: Mapped[str] = mapped_column(String(64))
@@ -50,7 +50,7 @@ class Grant(Base):
     state: Mapped[str] = mapped_column(String(16), default="collecting")
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime]
-    created_by: Mapped[str] = mapped_column(ForeignKey("party.id"))
+    created_by: Mapped[str] = mapped_column(ForeignKey("parties.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     revoked_at: Mapped[datetime | None]
     revoked_by: Mapped[str | None] = mapped_column(String(255))
@@ -62,10 +62,10 @@ class Grant(Base):
 class GrantSignature(Base):
     """One party's JWS signature (RFC 7515 section 7.2.1) over a grant's payload."""
 
-    __tablename__ = "grant_signature"
+    __tablename__ = "grant_signatures"
 
-    grant_id: Mapped[str] = mapped_column(ForeignKey("consent_grant.id"), primary_key=True)
-    party_id: Mapped[str] = mapped_column(ForeignKey("party.id"), primary_key=True)
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True)
     kid: Mapped[str] = mapped_column(String(64))
     protected: Mapped[str] = mapped_column(String(512))
     signature: Mapped[str] = mapped_column(String(128))
@@ -77,7 +77,7 @@ class GrantSignature(Base):
 class TokenUse(Base):
     """A job token that was used. Its primary key is what makes a token single-use."""
 
-    __tablename__ = "token_use"
+    __tablename__ = "token_uses"
 
     token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     job_id: Mapped[str] = mapped_column(String(40), unique=True)
@@ -91,12 +91,12 @@ class QuotaUse(Base):
     the quota. A released use gives its place back (`slot` NULL) and stays as a record.
     """
 
-    __tablename__ = "quota_use"
+    __tablename__ = "quota_uses"
     __table_args__ = (UniqueConstraint("template_id", "subject", "slot"),)
 
     job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    template_id: Mapped[str] = mapped_column(ForeignKey("template.id"))
-    grant_id: Mapped[str] = mapped_column(ForeignKey("consent_grant.id"))
+    template_id: Mapped[str] = mapped_column(ForeignKey("templates.id"))
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"))
     subject: Mapped[str] = mapped_column(String(255))
     slot: Mapped[int | None]
     used_at: Mapped[datetime] = mapped_column(default=now)

@@ -14,26 +14,26 @@ from service.templates.terms import TemplateTerms
 class Template(Base):
     """What an artist lets change on one track; its versions hold the terms."""
 
-    __tablename__ = "template"
+    __tablename__ = "templates"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("tpl"))
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), index=True)
-    created_by: Mapped[str] = mapped_column(ForeignKey("party.id"))
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), index=True)
+    created_by: Mapped[str] = mapped_column(ForeignKey("parties.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class TemplateVersion(Base):
     """One version: the terms, their canonical bytes (RFC 8785) and the SHA-256 of those (hex)."""
 
-    __tablename__ = "template_version"
+    __tablename__ = "template_versions"
 
-    template_id: Mapped[str] = mapped_column(ForeignKey("template.id"), primary_key=True)
+    template_id: Mapped[str] = mapped_column(ForeignKey("templates.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    track_id: Mapped[str] = mapped_column(ForeignKey("track.id"), index=True)
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), index=True)
     terms: Mapped[dict[str, Any]] = mapped_column(JSON)
     canonical: Mapped[bytes] = mapped_column(LargeBinary)
     sha256: Mapped[str] = mapped_column(String(64))
-    created_by: Mapped[str] = mapped_column(ForeignKey("party.id"))
+    created_by: Mapped[str] = mapped_column(ForeignKey("parties.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     track: Mapped[Track] = relationship()
@@ -62,15 +62,15 @@ def _refuse_change(_mapper: Any, _connection: Any, version: TemplateVersion) -> 
 # The ORM guard above gives the clear error; the triggers hold for everything else that can write
 # to the database. (The migrations carry their own copy of this text.)
 SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER template_version_no_{verb.lower()} BEFORE {verb} ON template_version "
+    f"CREATE TRIGGER template_versions_no_{verb.lower()} BEFORE {verb} ON template_versions "
     "BEGIN SELECT RAISE(ABORT, 'template versions never change'); END"
     for verb in ("UPDATE", "DELETE")
 )
 POSTGRES_TRIGGERS = (
-    """CREATE OR REPLACE FUNCTION template_version_immutable() RETURNS trigger LANGUAGE plpgsql
+    """CREATE OR REPLACE FUNCTION template_versions_immutable() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'template versions never change'; END $$""",
-    """CREATE TRIGGER template_version_immutable BEFORE UPDATE OR DELETE ON template_version
-    FOR EACH ROW EXECUTE FUNCTION template_version_immutable()""",
+    """CREATE TRIGGER template_versions_immutable BEFORE UPDATE OR DELETE ON template_versions
+    FOR EACH ROW EXECUTE FUNCTION template_versions_immutable()""",
 )
 for _dialect, _statements in (("sqlite", SQLITE_TRIGGERS), ("postgresql", POSTGRES_TRIGGERS)):
     for _statement in _statements:

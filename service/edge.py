@@ -1,0 +1,127 @@
+"""The edge: what every request meets before a room does: body limits and security headers."""
+
+import re
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Problem, problem_response
+from service.settings import Settings
+
+MAX_JSON_BYTES = 1 << 20
+MAX_VERIFY_BYTES = 100 * 1000 * 1000
+# Room for a multipart envelope around the largest file.
+_ENVELOPE_BYTES = 64 * 1024
+
+
+class BodyTooLarge(Problem):
+    """The request's body is larger than this address takes."""
+
+    status = 413
+    slug = "body-too-large"
+    title = "The body is too large"
+
+
+class BodyLimit:
+    """Refuses a body over its address's limit: by Content-Length at once, else while it streams.
+
+    Either way no more than the limit is read, and the answer is a problem document.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._limits = (
+            ("PUT", re.compile(r"/v1/tracks/[^/]+/(audio|stems/[^/]+)"), settings.max_upload_bytes),
+            ("POST", re.compile(r"/v1/verify"), MAX_VERIFY_BYTES + _ENVELOPE_BYTES),
+        )
+
+    def limit(self, method: str, path: str) -> int:
+        """The largest body, in bytes, that `method` on `path` takes."""
+        for known, pattern, limit in self._limits:
+            if method == known and pattern.fullmatch(path):
+                return limit
+        return MAX_JSON_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self.limit(scope["method"], scope["path"])
+        refusal = problem_response(
+            BodyTooLarge(
+                f"at most {limit:,} bytes are taken here",
+                limit=limit,
+                headers={"Connection": "close"},
+            ),
+            scope["path"],
+        )
+        length = Request(scope).headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            await refusal(scope, receive, send)
+            return
+        seen = 0
+        exceeded = False
+        begun = False
+
+        async def counted() -> Message:
+            nonlocal seen, exceeded
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                # The room behind sees a client that went away; the answer is ours.
+                exceeded = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal begun
+            if exceeded and not begun:
+                return
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, guarded)
+        except Exception:
+            if not exceeded or begun:
+                raise
+        if exceeded and not begun:
+            await refusal(scope, receive, send)
+
+
+class SecurityHeaders:
+    """Headers that every answer carries; a room's own (the page's policy) stand before them."""
+
+    HEADERS = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    }
+    # FastAPI's documentation page brings its scripts from a public server; the page would be
+    # blank under the policy above.
+    DOCUMENTATION = frozenset({"/docs", "/redoc"})
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.HEADERS.items():
+                    if name == "Content-Security-Policy" and scope["path"] in self.DOCUMENTATION:
+                        continue
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, dressed)

@@ -1,0 +1,9 @@
+"""Every room's tables, imported so that the metadata knows them all."""
+
+from service.catalog import models as catalog
+from service.consent import models as consent
+from service.jobs import models as jobs
+from service.provenance import models as provenance
+from service.templates import models as templates
+
+ALL = (catalog, templates, consent, jobs, provenance)
