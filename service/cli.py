@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from checkpoints.commands import app as models_app
+from checkpoints.errors import CheckpointError
 from service.auth.bearer import Role
 from service.errors import Problem
 from service.settings import get_settings
@@ -27,8 +29,7 @@ app.add_typer(models_app, name="models", help="The models: what is known, bundle
 bench_app = typer.Typer(no_args_is_help=True)
 app.add_typer(bench_app, name="bench", help="Measure the bundled models.")
 
-out = Console()
-err = Console(stderr=True)
+err = Console(stderr=True, highlight=False)
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -111,13 +112,7 @@ def worker(
     concurrency: Annotated[int, typer.Option(help="Jobs in hand at once.")] = 1,
 ) -> None:
     """Work on jobs: one process per GPU, or one for the CPU."""
-    # fmt: off
-    command = [
-        sys.executable, "-m", "celery", "--app", "workers.app", "worker",
-        "--pool", "threads", "--concurrency", str(concurrency), "--queues", "ingest,remix",
-        "--loglevel", "info", "--without-gossip", "--without-mingle",
-    ]
-    # fmt: on
+    command = [sys.executable, "-m", "workers", "--concurrency", str(concurrency)]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 
 
@@ -170,8 +165,8 @@ def main() -> None:
     """Run the command line; a problem ends it with its own words and status 1."""
     try:
         app()
-    except Problem as problem:
-        err.print(f"[bold red]{problem.title}.[/] {problem.detail}", highlight=False)
+    except (Problem, CheckpointError) as problem:
+        err.print(f"[bold red]{escape(problem.title)}.[/] {escape(problem.detail)}")
         raise SystemExit(1) from problem
 
 

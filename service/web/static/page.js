@@ -4,7 +4,7 @@ import { Problem, idempotencyKey, json, request, session } from "./api.js";
 import { AskForm, element } from "./ask.js";
 import { clear, follow } from "./job.js";
 import { load, player, unload } from "./listening.js";
-import { showCredits, verify } from "./papers.js";
+import { verify } from "./papers.js";
 
 const SUFFIXES = { "audio/flac": "flac", "audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp4": "m4a" };
 const $ = (id) => document.getElementById(id);
@@ -91,8 +91,8 @@ async function showRemix(remix) {
     if (end?.type !== "published") return showEarlier();
   }
   const path = `/v1/remixes/${remix.id}`;
-  const [told, credits, response] = await Promise.all([
-    json(path, { signal }), json(`${path}/credits`, { signal }), request(`${path}/audio`, { signal }),
+  const [told, response] = await Promise.all([
+    json(path, { signal }), request(`${path}/audio`, { signal }),
   ]);
   const blob = await response.blob();
   if (signal.aborted) return;
@@ -101,7 +101,6 @@ async function showRemix(remix) {
   await load("remix", blob);
   player.hear("remix");
   offerDownload(told, blob);
-  showCredits(credits);
   $("papers").hidden = false;
   await Promise.all([verify(blob), showEarlier()]);
 }

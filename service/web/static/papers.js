@@ -1,13 +1,19 @@
-// Credits, and the verdict on the very bytes that were received.
+// Credits and the verdict, both read out of the very bytes that were received.
 
 import { json } from "./api.js";
 import { element } from "./ask.js";
 
 const VERDICTS = {
-  trusted: ["Trusted", "Signed by an authority this service trusts, and unchanged since."],
-  valid: ["Not trusted", "Signed and unchanged, but by nobody this service trusts."],
-  invalid: ["Do not rely on it", "The file was changed after it was signed, or its credential is broken."],
-  absent: ["No credential", "The file says nothing of where it comes from."],
+  trusted: "Trusted",
+  valid: "Not trusted",
+  invalid: "Do not rely on it",
+  absent: "No credential",
+};
+const STANDING = {
+  stands: "stands today",
+  revoked: "was given, and has been taken back since",
+  ended: "was given, and has ended since",
+  unknown: "not known here",
 };
 const $ = (id) => document.getElementById(id);
 
@@ -15,9 +21,9 @@ function row(term, ...description) {
   return element("div", {}, element("dt", { text: term }), element("dd", {}, ...description));
 }
 
-export function showCredits(credits) {
-  $("credits").replaceChildren(...credits.map(({ role, name, ai }) =>
-    row(role, name, ...(ai ? [element("span", { class: "made", text: "made by a model" })] : []))));
+function models(checkpoints) {
+  return checkpoints.map(({ name, role, licence, digest }) =>
+    row(role, name, element("small", { text: `${licence} · ${digest.slice(0, 12)}` })));
 }
 
 /** Send the received file to POST /v1/verify and show what it says. */
@@ -25,10 +31,20 @@ export async function verify(blob) {
   const box = $("verdict");
   box.removeAttribute("data-verdict");
   box.replaceChildren("Checking the file you received …");
-  $("credential").replaceChildren();
+  for (const id of ["credits", "credential"]) $(id).replaceChildren();
   const report = await json("/v1/verify", { method: "POST", body: blob, headers: { "Content-Type": blob.type } });
-  const [title, text] = VERDICTS[report.verdict] ?? VERDICTS.invalid;
   box.dataset.verdict = report.verdict;
-  box.replaceChildren(element("strong", { text: title }), text);
-  return report;
+  box.replaceChildren(element("strong", { text: VERDICTS[report.verdict] ?? report.verdict }), report.summary,
+    ...report.reasons.map((reason) => element("small", { text: reason })));
+  $("credits").replaceChildren(
+    ...report.credits.map(({ name, role, ai }) =>
+      row(role, name, ...(ai ? [element("span", { class: "made", text: "AI" })] : []))),
+    ...(report.made ? [row("kept as they were", report.made.kept.join(", "))] : []));
+  const { signer, original, consent, made, checkpoints } = report;
+  $("credential").replaceChildren(
+    ...(original ? [row("made from", `${original.title}, ${original.artist}`)] : []),
+    ...(consent ? [row("consent", STANDING[consent.standing] ?? consent.standing)] : []),
+    ...models(checkpoints),
+    ...(made ? [row("seed", String(made.seed))] : []),
+    ...(signer?.common_name ? [row("signed by", signer.common_name)] : []));
 }
