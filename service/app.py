@@ -1,36 +1,26 @@
 """The API: every room's endpoints in one application."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
-import structlog
-from checkpoints.errors import CheckpointError
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from prometheus_client import Counter, Histogram
-from starlette.middleware.base import RequestResponseEndpoint
 
+from checkpoints.errors import CheckpointError
 from service import health
 from service.auth import ServiceKeys
 from service.catalog import endpoints as catalog
 from service.consent import endpoints as consent
 from service.database import Database
-from service.edge import BodyLimit, SecurityHeaders
+from service.edge import BodyLimit, Observation, SecurityHeaders
 from service.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, install
 from service.logs import configure_logs
 from service.settings import Settings, get_settings
 from service.storage import ObjectStore
 from service.templates import endpoints as templates
 
-REQUESTS = Counter(
-    "reprise_http_requests_total", "Requests answered", ["method", "route", "status"]
-)
-SECONDS = Histogram(
-    "reprise_http_request_seconds", "Seconds until the answer began", ["method", "route"]
-)
 DESCRIPTION = """\
 Remixes that the artist allowed. An artist and a label register a track and its shares, make a
 template of what may change, and sign a grant; a listener asks for a remix within it and gets a
@@ -38,8 +28,6 @@ file whose credential says how it was made.
 
 Every error is a problem document (RFC 9457) with a stable `type`.
 """
-
-log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -68,9 +56,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = ServiceKeys.load(settings)
     install(app)
     _install_checkpoint_errors(app)
-    app.middleware("http")(_observe)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observation)
     for router in (health.router, catalog.router, templates.router, consent.router):
         app.include_router(router)
     for room in ("ingestion", "remixes", "provenance", "web"):
@@ -90,22 +78,3 @@ def _install_checkpoint_errors(app: FastAPI) -> None:
             "instance": request.url.path,
         }
         return JSONResponse(body, error.status, media_type=PROBLEM_MEDIA_TYPE)
-
-
-async def _observe(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    begun = time.perf_counter()
-    response = await call_next(request)
-    # The route's pattern, not the address: identifiers would make a series each.
-    route = getattr(request.scope.get("route"), "path", "unmatched")
-    elapsed = time.perf_counter() - begun
-    REQUESTS.labels(request.method, route, str(response.status_code)).inc()
-    SECONDS.labels(request.method, route).observe(elapsed)
-    if route not in {"/healthz", "/readyz", "/metrics"}:
-        log.info(
-            "request",
-            method=request.method,
-            route=route,
-            status=response.status_code,
-            milliseconds=round(elapsed * 1000, 1),
-        )
-    return response

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -19,8 +19,9 @@ def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
     insert: Any = (
         postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     )
-    result: Any = session.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return bool(result.rowcount == 1)
+    statement = insert(table).values(**values).on_conflict_do_nothing()
+    # RETURNING says it on both databases; not every driver counts the rows of an INSERT.
+    return session.execute(statement.returning(literal_column("1"))).first() is not None
 
 
 def take_quota(session: Session, grant: Grant, subject: str, job_id: str, quota: int) -> None:
