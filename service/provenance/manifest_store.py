@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 State = Literal["Trusted", "Valid", "Invalid"]
 
+# The one failure that says nothing of the file's integrity: nobody we trust signed it.
+_UNTRUSTED = "signingCredential.untrusted"
+
 _STATES: tuple[State, ...] = ("Trusted", "Valid", "Invalid")
 
 
@@ -16,6 +19,11 @@ class Failure:
     code: str
     where: str
     explanation: str
+
+    @property
+    def breaks_integrity(self) -> bool:
+        """Whether something was changed or is malformed (else: only the signer is a stranger)."""
+        return self.code != _UNTRUSTED
 
     def __str__(self) -> str:
         return f"{self.where}: {self.code}"

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from service.provenance import labels, policy
-from service.provenance.manifest_store import ManifestStore
+from service.provenance.manifest_store import Failure, ManifestStore
 from service.provenance.reading import Reading, read_untrusted
 from service.provenance.schemas import (
     CheckpointLine,
@@ -63,17 +63,23 @@ def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
 
 
 def _weigh(store: ManifestStore, ours: bool) -> tuple[VerdictWord, list[str]]:
-    failures = [str(failure) for failure in store.failures()]
-    of_ingredients = [str(failure) for failure in store.ingredient_failures()]
+    failures = store.failures()
+    of_ingredients = store.ingredient_failures()
     if store.state == "Invalid":
-        return "invalid", failures or ["the credential does not validate"]
+        return "invalid", _said(failures) or ["the credential does not validate"]
     # The SDK calls a file with a tampered parent trusted; whoever listens should not.
-    if of_ingredients:
-        return "invalid", of_ingredients
-    if store.state != "Trusted":
-        return "valid", failures or ["the signer is nobody this service trusts"]
+    tampered = [failure for failure in of_ingredients if failure.breaks_integrity]
+    if tampered:
+        return "invalid", _said(tampered)
+    if store.state != "Trusted" or of_ingredients:
+        strangers = _said([*failures, *of_ingredients])
+        return "valid", strangers or ["the signer is nobody this service trusts"]
     missing = policy.shape(store) if ours else []
     return ("valid", missing) if missing else ("trusted", [])
+
+
+def _said(failures: list[Failure]) -> list[str]:
+    return [str(failure) for failure in failures]
 
 
 def _verdict(word: VerdictWord, reasons: list[str]) -> Verdict:

@@ -8,7 +8,7 @@ from workers.stamping.record import (
     TrackRecord,
 )
 from workers.stamping.signing import SigningFailed, SigningMisconfigured
-from workers.stamping.stamp import (
+from workers.stamping.stage import (
     OriginalRefused,
     PolicyViolation,
     Stamped,
