@@ -8,7 +8,7 @@ from workers.stamping.record import (
     TrackRecord,
 )
 from workers.stamping.signing import SigningFailed, SigningMisconfigured
-from workers.stamping.stage import (
+from workers.stamping.stamp import (
     OriginalRefused,
     PolicyViolation,
     Stamped,

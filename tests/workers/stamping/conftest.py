@@ -17,7 +17,7 @@ from service.storage import file_sha256
 from workers.stamping import CheckpointRecord, Credit, Stamped, StampRecord, TrackRecord, stamp
 from workers.stamping.manifest import remix_definition
 from workers.stamping.signing import Parent, SigningIdentity, load_identity, sign
-from workers.stamping.stage import stamp_original
+from workers.stamping.stamp import stamp_original
 
 RATE = 44_100
 FRAMES = RATE * 2 + 17  # no codec's frame divides it

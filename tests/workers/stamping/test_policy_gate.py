@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.provenance.extraction import read_signed
 from service.provenance.trust import Trust
 from service.provenance.verdict import verify_file
 from service.settings import Settings
-from workers.stamping import PolicyViolation, StampRecord, stage
+from workers.stamping import PolicyViolation, StampRecord
 from workers.stamping.manifest import expected
 from workers.stamping.record import Credit
 
@@ -37,6 +38,8 @@ def test_a_credential_of_another_job_is_quarantined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The swapped assertion: everything is signed well, about the wrong job."""
+    # The package exports the function of the same name.
+    stage = import_module("workers.stamping.stamp")
     real = stage.remix_definition
     monkeypatch.setattr(
         stage, "remix_definition", lambda record, media_type: real(other_record, media_type)
