@@ -1,0 +1,287 @@
+"""The engine: what it promises to the threads that call it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from generator_fixtures import ClickCodec, clicks, tiny_generator
+
+from workers.regeneration.engine import (
+    PENDING,
+    Engine,
+    EngineBusy,
+    EngineClosed,
+    GenerationCancelled,
+    GenerationFailed,
+)
+from workers.regeneration.request import GenerationRequest, InvalidGenerationRequest
+from workers.regeneration.sampling import Sampling
+from workers.regeneration.song import window_starts
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(tiny_generator(), ClickCodec())
+    yield engine
+    engine.close()
+
+
+def request(seconds: float = 2.5, seed: int = 1, candidates: int = 2) -> GenerationRequest:
+    return GenerationRequest(clicks(seconds), "rock", seed, candidates)
+
+
+class StepGate:
+    """Counts the model's steps and holds them at a chosen one."""
+
+    def __init__(self, engine: Engine, hold_at: int) -> None:
+        self.steps = 0
+        self.hold_at = hold_at
+        self.reached, self.go = threading.Event(), threading.Event()
+        engine.generator.decoder.model.register_forward_pre_hook(self._step)
+
+    def _step(self, *_: object) -> None:
+        self.steps += 1
+        if self.steps == self.hold_at:
+            self.reached.set()
+            assert self.go.wait(30)
+
+
+def test_a_part_has_exactly_the_contexts_length_and_its_codes_are_returned(engine: Engine) -> None:
+    asked = replace(request(), context=clicks(2.5)[:, :-37])
+    made = engine.submit(asked).result(60)
+    assert made.audio.shape == asked.context.shape
+    assert made.audio.dtype == torch.float32
+    assert made.codes.shape == (3, 125)
+    assert made.seed == 1
+    assert len(made.scores) == 2
+    assert made.chosen == max(range(2), key=made.scores.__getitem__)
+    decoded = engine.codec.decode(made.codes[None])[0, :, : asked.context.shape[1]]
+    assert torch.equal(made.audio, decoded)
+
+
+def test_the_same_request_gives_the_same_samples(engine: Engine) -> None:
+    torch.manual_seed(5)
+    first = engine.submit(request(seed=7)).result(60)
+    torch.manual_seed(6)
+    again = engine.submit(request(seed=7)).result(60)
+    other = engine.submit(request(seed=8)).result(60)
+    assert torch.equal(first.audio, again.audio)
+    assert not torch.equal(first.codes, other.codes)
+
+
+def test_more_candidates_change_none_of_the_first(engine: Engine) -> None:
+    two = engine.submit(request(candidates=2)).result(60)
+    three = engine.submit(request(candidates=3)).result(60)
+    assert three.scores[:2] == pytest.approx(two.scores, abs=1e-5)
+
+
+def test_what_is_generated_depends_on_context_and_style(engine: Engine) -> None:
+    asked = request(candidates=1)
+    plain = engine.submit(asked).result(60).codes
+    silent = replace(asked, context=torch.zeros_like(asked.context))
+    assert not torch.equal(engine.submit(silent).result(60).codes, plain)
+    assert not torch.equal(engine.submit(replace(asked, style="ballad")).result(60).codes, plain)
+    assert not torch.equal(engine.submit(replace(asked, style=None)).result(60).codes, plain)
+
+
+def test_progress_rises_to_one(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=60)
+    handle = engine.submit(request())
+    assert gate.reached.wait(30)
+    halfway = handle.progress
+    gate.go.set()
+    handle.result(60)
+    assert 0.3 < halfway < 0.9
+    assert handle.progress == 1.0
+
+
+def test_cancel_stops_before_the_next_step(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=10)
+    handle = engine.submit(request())
+    assert gate.reached.wait(30)
+    handle.cancel()
+    gate.go.set()
+    with pytest.raises(GenerationCancelled):
+        handle.result(30)
+    assert gate.steps == 10
+
+
+def test_a_waiting_job_can_be_cancelled_without_a_step(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=5)
+    running, waiting = engine.submit(request(1.0)), engine.submit(request(1.0))
+    assert gate.reached.wait(30)
+    waiting.cancel()
+    gate.go.set()
+    running.result(60)
+    steps = gate.steps
+    with pytest.raises(GenerationCancelled):
+        waiting.result(30)
+    assert gate.steps == steps
+
+
+def test_many_threads_get_each_their_own_part(engine: Engine) -> None:
+    alone = {seed: engine.submit(request(1.0, seed)).result(60).codes for seed in range(4)}
+    handles = {seed: engine.submit(request(1.0, seed)) for seed in reversed(range(4))}
+    for seed, handle in handles.items():
+        assert torch.equal(handle.result(60).codes, alone[seed])
+
+
+def test_logits_that_are_no_numbers_end_one_job_and_not_the_engine(engine: Engine) -> None:
+    head = engine.generator.decoder.lm_heads[1]
+    sound = head.weight.clone()
+    head.weight[3, 3] = float("nan")
+    with pytest.raises(GenerationFailed, match="not finite"):
+        engine.submit(request()).result(60)
+    head.weight.copy_(sound)
+    assert engine.submit(request()).result(60).audio.shape == request().context.shape
+
+
+def test_a_result_that_takes_too_long_is_a_timeout_and_the_job_goes_on(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=3)
+    handle = engine.submit(request(1.0))
+    with pytest.raises(TimeoutError):
+        handle.result(0.05)
+    gate.go.set()
+    assert handle.result(60).codes.shape == (3, 50)
+
+
+def test_kept_frames_stay_and_the_others_are_made(engine: Engine) -> None:
+    codes = torch.full((3, 125), 11)
+    mask = torch.zeros(125, dtype=torch.bool)
+    mask[:30] = mask[60:80] = mask[110:] = True
+    made = engine.submit(replace(request(), kept_codes=codes, kept_mask=mask)).result(60)
+    assert torch.equal(made.codes[:, mask], codes[:, mask])
+    assert (made.codes[:, ~mask] != 11).float().mean() > 0.5
+
+
+def test_windows_join_without_a_gap_and_continue_each_other(engine: Engine) -> None:
+    assert window_starts(frames=125, window=50, overlap=20) == [0, 30, 60, 90]
+    asked = request(2.5, candidates=1)
+    whole = engine.submit(asked).result(60).codes
+    # Later windows continue the codes of earlier ones and nothing else: the same codes, kept,
+    # lead on to the same song, and others to another.
+    mask = torch.arange(125) < 50
+    same = engine.submit(replace(asked, kept_codes=whole, kept_mask=mask)).result(60).codes
+    assert torch.equal(same, whole)
+    forced = replace(asked, kept_codes=torch.full((3, 125), 4), kept_mask=mask)
+    follows = engine.submit(forced).result(60).codes
+    assert not torch.equal(follows[:, 50:80], whole[:, 50:80])
+
+
+@pytest.mark.parametrize("frames", [1, 49, 50, 51, 80, 81, 1000, 1750])
+def test_windows_cover_every_frame(frames: int) -> None:
+    starts = window_starts(frames, window=50, overlap=20)
+    covered = {f for start in starts for f in range(start, min(start + 50, frames))}
+    assert covered == set(range(frames))
+    assert all(start + 20 < frames or start == 0 for start in starts)
+
+
+NAN_CONTEXT = clicks(2.0)
+NAN_CONTEXT[0, 100] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("candidates", {"candidates": 0}),
+        ("candidates", {"candidates": 17}),
+        ("style", {"style": "polka"}),
+        ("seed", {"seed": -1}),
+        ("seed", {"seed": 2**63}),
+        ("context", {"context": clicks(0.5)}),
+        ("context", {"context": torch.zeros(2, 16_000)}),
+        ("context", {"context": torch.zeros(1, 16_000, dtype=torch.float64)}),
+        ("context", {"context": torch.zeros(1, 8000 * 901)}),
+        ("context", {"context": NAN_CONTEXT}),
+        ("guidance_context", {"sampling": Sampling(guidance_context=float("nan"))}),
+        ("guidance_style", {"sampling": Sampling(guidance_style=float("inf"))}),
+        ("guidance_context", {"sampling": Sampling(guidance_context=-1.0)}),
+        ("temperature", {"sampling": Sampling(temperature=-0.1)}),
+        ("top_k", {"sampling": Sampling(top_k=-1)}),
+        ("kept_codes", {"kept_codes": torch.zeros(3, 125, dtype=torch.int64)}),
+        (
+            "kept_codes",
+            {
+                "kept_codes": torch.zeros(3, 99, dtype=torch.int64),
+                "kept_mask": torch.ones(99, dtype=torch.bool),
+            },
+        ),
+        (
+            "kept_codes",
+            {
+                "kept_codes": torch.full((3, 125), 16),
+                "kept_mask": torch.ones(125, dtype=torch.bool),
+            },
+        ),
+        (
+            "kept_mask",
+            {"kept_codes": torch.zeros(3, 125, dtype=torch.int64), "kept_mask": torch.ones(125)},
+        ),
+    ],
+)
+def test_requests_that_cannot_be_met_are_refused_at_once(
+    engine: Engine, field: str, changes: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidGenerationRequest) as refusal:
+        engine.submit(replace(request(), **changes))
+    assert refusal.value.field == field
+    assert refusal.value.reason
+
+
+def test_an_engine_takes_no_more_than_it_has_room_for(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=1)
+    engine.submit(request(1.0, candidates=1))
+    assert gate.reached.wait(30)
+    for _ in range(PENDING):
+        engine.submit(request(1.0, candidates=1))
+    with pytest.raises(EngineBusy):
+        engine.submit(request(1.0, candidates=1))
+    gate.go.set()
+
+
+def test_closing_ends_what_runs_and_what_waits_and_the_thread() -> None:
+    engine = Engine(tiny_generator(), ClickCodec())
+    gate = StepGate(engine, hold_at=4)
+    running, waiting = engine.submit(request()), engine.submit(request())
+    assert gate.reached.wait(30)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    # Closing has asked the running job to end once it takes no more jobs.
+    for _ in range(500):
+        try:
+            engine.submit(request()).cancel()
+        except EngineClosed:
+            break
+        time.sleep(0.01)
+    gate.go.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    for handle in (running, waiting):
+        with pytest.raises(GenerationCancelled):
+            handle.result(5)
+    with pytest.raises(EngineClosed):
+        engine.submit(request())
+    engine.close()
+
+
+def test_an_idle_engine_does_not_keep_the_process_alive(engine: Engine) -> None:
+    threads = [t for t in threading.enumerate() if t.name == "engine-drums"]
+    assert threads
+    assert all(thread.daemon for thread in threads)
+
+
+def test_a_generator_and_a_codec_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="speaks 2 codebooks"):
+        Engine(tiny_generator(codebooks=2), ClickCodec())
+
+
+def test_without_temperature_the_likeliest_codes_are_taken(engine: Engine) -> None:
+    greedy = Sampling(temperature=0.0)
+    codes = [
+        engine.submit(replace(request(1.0, seed, 1), sampling=greedy)).result(60).codes
+        for seed in (1, 2)
+    ]
+    assert torch.equal(*codes)

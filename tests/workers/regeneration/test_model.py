@@ -1,0 +1,122 @@
+"""The generator against transformers' own forward pass, and the delay pattern."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from generator_fixtures import tiny_config, tiny_generator, window_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.regeneration.delay import delay, undelay
+from workers.regeneration.model import GeneratorConfig, load_generator
+from workers.regeneration.sampling import Decoding
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=50)
+def test_delay_and_undelay_are_inverse(batch: int, codebooks: int, frames: int, seed: int) -> None:
+    codes = torch.randint(
+        9, (batch, codebooks, frames), generator=torch.Generator().manual_seed(seed)
+    )
+    columns = delay(codes, padding=9)
+    assert columns.shape == (batch, codebooks, frames + codebooks)
+    assert torch.equal(undelay(columns), codes)
+    assert int((columns == 9).sum()) == batch * codebooks * codebooks
+
+
+def test_the_delay_pattern_is_the_one_transformers_builds() -> None:
+    model = tiny_generator()
+    codes = torch.randint(16, (1, 3, 6))
+    # transformers marks a free cell with -1.
+    start = torch.full((3, 1), model.config.padding)
+    _, mask = model.decoder.build_delay_pattern_mask(
+        start, pad_token_id=model.config.padding, max_length=6 + 3
+    )
+    ours = delay(codes, model.config.padding)[0]
+    assert torch.equal(mask == -1, ours != model.config.padding)
+
+
+def test_a_context_matrix_of_zeros_gives_exactly_stock_logits() -> None:
+    model = tiny_generator(additive=0.0)
+    window = window_of(model, batch=2, frames=30)
+    columns = delay(window.kept_codes, model.config.padding)[:, :, :-1]
+    prefix, additive = model.condition(window)
+    with torch.no_grad():
+        ours = model(columns, prefix, additive)
+        stock = model.decoder(
+            input_ids=columns.flatten(0, 1), encoder_hidden_states=prefix, use_cache=False
+        ).logits.unflatten(0, (2, 3))
+    assert torch.equal(ours, stock[:, :, prefix.shape[1] :])
+
+
+@pytest.mark.parametrize("read_at_once", [1, 8])
+def test_stepwise_logits_equal_the_full_forward_pass(read_at_once: int) -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=3, frames=40)
+    columns = delay(window.kept_codes, model.config.padding)[:, :, :-1]
+    prefix, additive = model.condition(window)
+    embedded = model.inputs(columns, additive)
+    with torch.no_grad():
+        # transformers' own path: no cache, no code of ours after the embeddings.
+        logits = model.decoder(
+            inputs_embeds=embedded, encoder_hidden_states=prefix, use_cache=False
+        ).logits.unflatten(0, (3, 3))[:, :, prefix.shape[1] :]
+        decoding = Decoding(model, prefix, additive)
+        seen = decoding.step(columns[:, :, :read_at_once])
+        torch.testing.assert_close(seen, logits[:, :, read_at_once - 1], atol=1e-4, rtol=0)
+        for step in range(read_at_once, columns.shape[2]):
+            seen = decoding.step(columns[:, :, step : step + 1])
+            torch.testing.assert_close(seen, logits[:, :, step], atol=1e-4, rtol=0)
+
+
+def test_the_context_of_a_frame_is_added_where_its_first_codebook_is_predicted() -> None:
+    model = tiny_generator()
+    columns = delay(torch.zeros(1, 3, 20, dtype=torch.int64), model.config.padding)[:, :, :-1]
+    additive = torch.zeros(1, 20, 32)
+    plain = model.inputs(columns, additive)
+    additive[0, 7] = 1.0
+    changed = (model.inputs(columns, additive) - plain).abs().sum(dim=-1)[0].nonzero().flatten()
+    assert changed.tolist() == [7]
+
+
+def test_codes_of_frames_that_are_not_kept_are_not_seen() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=2, frames=30)
+    other = torch.where(window.kept_mask[:, None], window.kept_codes, 5)
+    kept_changed = torch.where(window.kept_mask[:, None], 5, window.kept_codes)
+    with torch.no_grad():
+        _, seen = model.condition(window)
+        assert torch.equal(model.condition(replace(window, kept_codes=other))[1], seen)
+        assert not torch.allclose(
+            model.condition(replace(window, kept_codes=kept_changed))[1], seen
+        )
+
+
+def test_a_generator_is_loaded_from_what_was_written() -> None:
+    model = tiny_generator()
+    state = {name: weight.half() for name, weight in model.state_dict().items()}
+    loaded = load_generator({**model.config.to_dict(), "training": {}}, state)
+    assert loaded.config == model.config
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+    window = window_of(model, batch=1, frames=30)
+    torch.testing.assert_close(
+        loaded.condition(window)[1], model.condition(window)[1], atol=2e-2, rtol=2e-2
+    )
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    config = tiny_generator().config.to_dict()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_generator(config, tiny_generator(codebook_size=17).state_dict())
+
+
+@pytest.mark.parametrize("changes", [{"styles": ()}, {"styles": ("a", "a")}, {"overlap": 50}])
+def test_a_config_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"styles|overlap"):
+        tiny_config(**changes)
+
+
+def test_unknown_config_keys_are_refused() -> None:
+    with pytest.raises(TypeError):
+        GeneratorConfig.from_dict({**tiny_config().to_dict(), "extra": 1})

@@ -1,0 +1,101 @@
+"""Sampling of one window: guidance, draws, and who shares a batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from generator_fixtures import tiny_generator, window_of
+
+from workers.regeneration.delay import delay
+from workers.regeneration.model import Window
+from workers.regeneration.sampling import Sampling, guidance_branches, sample_window
+
+
+def unkept(window: Window) -> Window:
+    return replace(window, kept_mask=torch.zeros_like(window.kept_mask))
+
+
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def test_branches_weigh_as_the_formula_says() -> None:
+    window = window_of(tiny_generator(), batch=1, frames=20)
+    rows, weights = guidance_branches(window, 2, Sampling(guidance_context=2.0, guidance_style=1.5))
+    assert weights.tolist() == pytest.approx([-1.0, 0.5, 1.5])
+    assert rows.style.tolist() == [2, 2, 0]
+    assert rows.present.amax(dim=1).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("w_c", "w_t", "style", "count"),
+    [(1.0, 1.0, 0, 1), (1.0, 0.0, 0, 1), (2.0, 2.0, 0, 2), (2.0, 1.5, 2, 2), (0.0, 0.0, 0, 1)],
+)
+def test_branches_that_weigh_nothing_are_not_computed(
+    w_c: float, w_t: float, style: int, count: int
+) -> None:
+    window = window_of(tiny_generator(), batch=1, frames=20)
+    window = replace(window, style=torch.tensor([style]))
+    _, weights = guidance_branches(window, 2, Sampling(w_c, w_t))
+    assert len(weights) == count
+    assert float(weights.sum()) == pytest.approx(1.0)
+
+
+def test_greedy_sampling_follows_the_guided_full_forward_pass() -> None:
+    """Every code drawn is the likeliest under logits computed in one pass without a cache."""
+    model = tiny_generator()
+    window = window_of(model, batch=2, frames=30)
+    sampling = Sampling(guidance_context=2.0, guidance_style=1.5, temperature=0.0)
+    codes = sample_window(model, window, sampling, generators(1, 2))
+    columns = delay(codes, model.config.padding)
+    kept = delay(window.kept_mask[:, None].expand_as(codes).long(), 1).bool()
+    nothing = replace(window, present=window.present * 0, style=torch.full_like(window.style, 2))
+    unstyled = replace(window, style=torch.full_like(window.style, 2))
+    with torch.no_grad():
+        l0, l_c, l_ct = (
+            model(columns[:, :, :-1], *model.condition(branch))
+            for branch in (nothing, unstyled, window)
+        )
+    guided = l0 + 2.0 * (l_c - l0) + 1.5 * (l_ct - l_c)
+    best = guided.argmax(dim=-1)
+    free = ~kept[:, :, 1:]
+    assert int(free.sum()) > 50
+    assert torch.equal(best[free], columns[:, :, 1:][free])
+
+
+def test_draws_follow_the_distribution() -> None:
+    """With a head that ignores the past, frequencies approach the softmax it states."""
+    model = tiny_generator(window=400)
+    for head in model.decoder.lm_heads:
+        head.weight.zero_()
+    frames = 400
+    window = unkept(window_of(model, batch=4, frames=frames))
+    codes = sample_window(
+        model, window, Sampling(1.0, 1.0, temperature=1.0, top_k=0), generators(*range(4))
+    )
+    counts = torch.bincount(codes.flatten(), minlength=16) / codes.numel()
+    assert (counts - 1 / 16).abs().max() < 0.02
+
+
+def test_top_k_of_one_is_greedy() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=30)
+    greedy = sample_window(model, window, Sampling(temperature=0.0), generators(1))
+    narrow = sample_window(model, window, Sampling(top_k=1), generators(2))
+    assert torch.equal(greedy, narrow)
+
+
+def test_a_sequence_does_not_depend_on_who_shares_its_batch() -> None:
+    model = tiny_generator()
+    pair = unkept(window_of(model, batch=2, frames=30))
+    fields = {name: getattr(pair, name)[1:] for name in Window.__dataclass_fields__}
+    together = sample_window(model, pair, Sampling(), generators(1, 2))
+    alone = sample_window(model, Window(**fields), Sampling(), generators(2))
+    assert torch.equal(together[1], alone[0])
+
+
+def test_everything_kept_needs_no_draw() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=30)
+    window = replace(window, kept_mask=torch.ones_like(window.kept_mask))
+    assert torch.equal(sample_window(model, window, Sampling(), generators(1)), window.kept_codes)

@@ -1,0 +1,247 @@
+"""Quality of the bundled models beside their controls, on held-out rendered pieces.
+
+    reprise bench quality                       render the held-out pieces, then measure
+    reprise bench quality --corpus DIR          the test split of a corpus that is there
+    reprise bench quality --folder DIR          weights that are not sealed yet, DIR/<checkpoint>/
+
+A part is generated from the true stems that stay, by the engine as a remix uses it, style not told.
+"shuffled" judges the very same audio against ANOTHER piece: what a part that ignores its context
+gets. "codec" is the real part through the codec, the ceiling of this codec; "real" the part itself.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from checkpoints import registry
+from workers.benchmarks.measures import in_scale, interval, onset_correlation
+from workers.regeneration.engine import Engine
+from workers.regeneration.loading import load_engine
+from workers.regeneration.request import GenerationRequest
+from workers.training.data.composition import STEMS
+from workers.training.data.corpus import Piece, list_pieces, load_piece, plan, write_piece
+from workers.training.data.soundfont import find_fonts
+from workers.training.separator import evaluate, load_exported
+
+CORPUS_SEED, CORPUS_PIECES, PIECE_SECONDS = 20261122, 588, 30.0
+"""Of the corpus that the bundled weights were trained on: its test split is what is held out."""
+
+OFFSET_S, EXCERPT_S = 6.0, 12.0
+SILENCE = 1e-3
+"""Root mean square (-60 dBFS) under which an excerpt's part or context counts as silent."""
+
+Samples = NDArray[np.float32]
+Judge = Callable[[Samples, "Excerpt", int], float]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """One piece's part and the sum of its other stems, float32 [T] each, and its scale."""
+
+    name: str
+    part: Samples
+    context: Samples
+    scale: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of one model: means over pieces, and the interval of the generated one."""
+
+    part: str
+    measure: str
+    pieces: int
+    generated: float
+    low: float
+    high: float
+    shuffled: float
+    codec: float
+    real: float
+    seconds_per_piece: float
+
+
+def _excerpt(piece: Piece, part: str, sample_rate: int) -> Excerpt:
+    inside = slice(round(OFFSET_S * sample_rate), round((OFFSET_S + EXCERPT_S) * sample_rate))
+    stems = {stem: piece.stem(stem, sample_rate, mono=True)[inside] for stem in STEMS}
+    context = np.sum([stems[stem] for stem in STEMS if stem != part], axis=0, dtype=np.float32)
+    return Excerpt(piece.folder.name, stems[part], context, tuple(piece.meta["scale"]))
+
+
+def _sounds(excerpt: Excerpt) -> bool:
+    return all(
+        float(np.sqrt(np.mean(np.square(audio)))) > SILENCE
+        for audio in (excerpt.part, excerpt.context)
+    )
+
+
+def _judge_drums(audio: Samples, excerpt: Excerpt, sample_rate: int) -> float:
+    return onset_correlation(audio, excerpt.context, sample_rate)
+
+
+def _judge_bass(audio: Samples, excerpt: Excerpt, sample_rate: int) -> float:
+    return in_scale(audio, sample_rate, excerpt.scale)
+
+
+JUDGES: Mapping[str, tuple[str, Judge]] = {
+    "drums": ("onset correlation with the context", _judge_drums),
+    "bass": ("frames in the piece's scale", _judge_bass),
+}
+
+
+def measure_generator(
+    engine: Engine, folders: Sequence[Path], pieces: int, seed: int, candidates: int
+) -> Row:
+    """Generate a part for each of the first ``pieces`` excerpts that sound; judge all columns.
+
+    Raises:
+        ValueError: fewer than two excerpts sound.
+    """
+    part, rate = engine.generator.config.part, engine.sample_rate
+    measure, judge = JUDGES[part]
+    excerpts: list[Excerpt] = []
+    for folder in folders:
+        excerpt = _excerpt(load_piece(folder), part, rate)
+        if _sounds(excerpt):
+            excerpts.append(excerpt)
+        if len(excerpts) == pieces:
+            break
+    if len(excerpts) < 2:
+        raise ValueError(f"{part}: {len(excerpts)} pieces are too few to shuffle")
+    generated: list[Samples] = []
+    started = time.monotonic()
+    for number, excerpt in enumerate(excerpts):
+        context = torch.from_numpy(excerpt.context)[None]
+        asked = GenerationRequest(context, None, seed + number, candidates)
+        generated.append(engine.submit(asked).result().audio[0].numpy())
+        print(f"\r{part} {number + 1}/{len(excerpts)}", end="", file=sys.stderr, flush=True)
+    seconds = (time.monotonic() - started) / len(excerpts)
+    print(file=sys.stderr)
+    codec = []
+    for excerpt in excerpts:
+        codes = engine.codec.encode(torch.from_numpy(excerpt.part)[None, None])
+        codec.append(engine.codec.decode(codes)[0, 0, : len(excerpt.part)].numpy())
+    others = excerpts[1:] + excerpts[:1]
+    columns = {
+        "generated": [judge(g, e, rate) for g, e in zip(generated, excerpts, strict=True)],
+        "shuffled": [judge(g, e, rate) for g, e in zip(generated, others, strict=True)],
+        "codec": [judge(c, e, rate) for c, e in zip(codec, excerpts, strict=True)],
+        "real": [judge(e.part, e, rate) for e in excerpts],
+    }
+    low, high = interval(columns["generated"], seed)
+    means = {name: float(np.mean(values)) for name, values in columns.items()}
+    return Row(part, measure, len(excerpts), **means, low=low, high=high, seconds_per_piece=seconds)
+
+
+def held_out(folder: Path, seed: int, pieces: int) -> Path:
+    """Render the first held-out pieces of the training corpus, unless they are there.
+
+    Raises:
+        RendererMissing, FontsMissing: FluidSynth or a sound font is absent; they say what to do.
+    """
+    orders = plan(folder, CORPUS_PIECES, seed, find_fonts(), PIECE_SECONDS)
+    for order in [order for order in orders if order.split == "test"][:pieces]:
+        write_piece(order)
+    return folder
+
+
+def _files(name: str, folder: Path | None) -> dict[str, Path]:
+    if folder is not None:
+        return {file.name: file for file in (folder / name).iterdir()}
+    return dict(registry.open(name, commercial=False).files)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    heads = ("generated", "95 % of it", "shuffled", "codec", "real")
+    lines = ["{:6} {:36} {:>6} {:>9} {:>12} {:>8} {:>6} {:>6}".format("", "", "pieces", *heads)]
+    lines += [
+        f"{row.part:6} {row.measure:36} {row.pieces:6d} {row.generated:9.3f} "
+        f"{f'{row.low:.3f}-{row.high:.3f}':>12} {row.shuffled:8.3f} {row.codec:6.3f} {row.real:6.3f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _separation(scores: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+    return {
+        stem: {
+            "pieces": len(values),
+            "sdr_db": float(np.mean(values)),
+            "silence_db": 0.0,
+            "mixture_db": float(np.mean(scores["mixture"][stem])),
+        }
+        for stem, values in scores["model"].items()
+        if values
+    }
+
+
+def _separation_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    lines = [f"{'':8} {'SDR, dB (mean)':>14} {'silence':>8} {'mixture':>8} {'pieces':>7}"]
+    lines += [
+        f"{stem:8} {row['sdr_db']:14.2f} {row['silence_db']:8.2f} {row['mixture_db']:8.2f} "
+        f"{int(row['pieces']):7d}"
+        for stem, row in scores.items()
+    ]
+    return "\n".join(lines)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    home = Path(os.environ.get("REPRISE_HOME", Path.home() / ".reprise"))
+    parser = argparse.ArgumentParser(
+        prog="reprise bench quality",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--corpus", type=Path, help="a corpus whose test split is used")
+    parser.add_argument("--rendered", type=Path, default=home / "benchmarks" / "held-out")
+    parser.add_argument("--folder", type=Path, help="read weights from here, not from the cards")
+    parser.add_argument("--pieces", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=1, help="of the generations")
+    parser.add_argument("--candidates", type=int, default=GenerationRequest.candidates)
+    parser.add_argument(
+        "--only", nargs="+", choices=("drums", "bass", "separation"), help="measure only these"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; deterministic under ``--seed`` on one device and thread count."""
+    options = _options(argv)
+    wanted = options.only or ["drums", "bass", "separation"]
+    corpus = options.corpus or held_out(options.rendered, CORPUS_SEED, options.pieces + 4)
+    folders = list_pieces(corpus, "test")
+    report: dict[str, object] = {"seed": options.seed, "candidates": options.candidates}
+    rows: list[Row] = []
+    for part in [part for part in ("drums", "bass") if part in wanted]:
+        name = f"reprise-{part}"
+        engine = load_engine(_files(name, options.folder), _files(f"{name}-codec", options.folder))
+        rows.append(
+            measure_generator(engine, folders, options.pieces, options.seed, options.candidates)
+        )
+        engine.close()
+    if rows:
+        print(_table(rows))
+        report["generation"] = [asdict(row) for row in rows]
+    if "separation" in wanted:
+        files = _files("reprise-separator", options.folder)
+        scores = evaluate(
+            load_exported(files["model.safetensors"].parent).eval(), corpus, "test", options.pieces
+        )
+        report["separation"] = _separation(scores)
+        print(_separation_table(_separation(scores)))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

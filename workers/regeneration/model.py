@@ -1,0 +1,209 @@
+"""The generator: a stock MusicGen Melody decoder that also hears the stems that stay.
+
+transformers' decoder class is used as it is. What this module adds enters by its two public doors:
+
+* ``encoder_hidden_states``, the prefix: one style embedding, standing where T5's text states would
+  (a learned table over the style names of the checkpoint's card, because no text encoder is
+  bundled), then slow chroma through a projection;
+* ``inputs_embeds``: ``sum_k E_k(code) + W c``, with c from the context encoder, aligned so that the
+  context of a frame is added at the step that predicts the frame's first codebook.
+
+W starts at zero: a fine-tune of public weights begins exactly at their behaviour.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.regeneration.conditioning import (
+    CHROMA_BINS,
+    ContextConfig,
+    ContextEncoder,
+    chroma_prefix,
+)
+from workers.regeneration.torchaudio_stub import make_torchaudio_importable
+
+make_torchaudio_importable()
+
+from transformers import MusicgenMelodyForCausalLM  # noqa: E402
+from transformers.models.musicgen_melody.configuration_musicgen_melody import (  # noqa: E402
+    MusicgenMelodyDecoderConfig,
+)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """All that ``config.json`` says of a generator.
+
+    ``part`` is the stem it makes; ``codec`` the checkpoint name of the codec whose codes it speaks;
+    ``window`` frames are generated in one go and ``margin`` frames of context are seen beyond both
+    ends; ``chroma_hop`` frames are one position of the prefix.
+    """
+
+    part: str
+    codec: str
+    styles: tuple[str, ...]
+    codebooks: int
+    codebook_size: int
+    width: int = 192
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 768
+    window: int = 500
+    margin: int = 50
+    overlap: int = 100
+    chroma_hop: int = 25
+    context: ContextConfig = field(default_factory=ContextConfig)
+
+    def __post_init__(self) -> None:
+        if len(set(self.styles)) != len(self.styles) or not self.styles:
+            raise ValueError("a generator needs a list of different styles")
+        if not 0 < self.overlap < self.window:
+            raise ValueError(f"overlap {self.overlap} must lie inside the window {self.window}")
+
+    @property
+    def padding(self) -> int:
+        """The code of cells that belong to no frame: one past the codebook."""
+        return self.codebook_size
+
+    @property
+    def chroma_positions(self) -> int:
+        """Positions of chroma in the prefix."""
+        return -(-self.window // self.chroma_hop)
+
+    @property
+    def prefix_length(self) -> int:
+        """Positions before the first code: style and chroma."""
+        return 1 + self.chroma_positions
+
+    def decoder_config(self) -> MusicgenMelodyDecoderConfig:
+        """The same as transformers states it."""
+        return MusicgenMelodyDecoderConfig(
+            vocab_size=self.codebook_size,
+            max_position_embeddings=self.prefix_length + self.window + self.codebooks,
+            num_hidden_layers=self.layers,
+            ffn_dim=self.feed_forward,
+            num_attention_heads=self.heads,
+            hidden_size=self.width,
+            dropout=0.0,
+            num_codebooks=self.codebooks,
+            pad_token_id=self.padding,
+            bos_token_id=self.padding,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in ``config.json``."""
+        return {**asdict(self), "styles": list(self.styles)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "GeneratorConfig":
+        """Read what :meth:`to_dict` wrote; unknown or missing keys raise ``TypeError``."""
+        values = {**data, "styles": tuple(data["styles"])}
+        return cls(**{**values, "context": ContextConfig(**data["context"])})
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the generator is told about one window, [B, ...] each; ``margin`` frames on both sides.
+
+    ``features`` [B, FEATURES, margin + F + margin] and ``present`` [B, margin + F + margin] as in
+    :class:`ContextEncoder`; ``style`` int64 [B], the index in the config's styles, ``len(styles)``
+    for none; ``kept_codes`` int64 [B, K, F], read where ``kept_mask`` bool [B, F] is true.
+    """
+
+    features: Tensor
+    present: Tensor
+    style: Tensor
+    kept_codes: Tensor
+    kept_mask: Tensor
+
+    @property
+    def frames(self) -> int:
+        """Frames to generate, F."""
+        return self.kept_mask.shape[-1]
+
+
+class ConditionedMusicgen(nn.Module):
+    """MusicGen Melody's decoder with a time-aligned additive context."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.decoder = MusicgenMelodyForCausalLM(config.decoder_config())
+        self.style = nn.Embedding(len(config.styles) + 1, config.width)
+        self.chroma = nn.Linear(CHROMA_BINS, config.width)
+        self.context = ContextEncoder(config.context, config.width, config.width)
+        self.additive = nn.Linear(config.width, config.width, bias=False)
+        nn.init.zeros_(self.additive.weight)
+
+    def embed_codes(self, columns: Tensor) -> Tensor:
+        """Sum of the codebooks' embeddings, int64 [B, K, S] -> [B, S, width]."""
+        tables = self.decoder.model.decoder.embed_tokens
+        return torch.stack([table(columns[:, k]) for k, table in enumerate(tables)]).sum(dim=0)
+
+    def condition(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Prefix [B, prefix_length, width] and additive context [B, F, width] of a window."""
+        margin = self.config.margin
+        mask = window.kept_mask.to(window.features.dtype)
+        # Padding codes in unkept cells keep what is not kept out of the sum.
+        codes = torch.where(window.kept_mask[:, None], window.kept_codes, self.config.padding)
+        kept = self.embed_codes(codes) * mask[..., None]
+        c = self.context(
+            window.features,
+            window.present,
+            functional.pad(kept, (0, 0, margin, margin)),
+            functional.pad(mask, (margin, margin)),
+        )[:, margin : margin + window.frames]
+        inside = slice(margin, margin + window.frames)
+        heard = window.features[:, :, inside] * window.present[:, None, inside]
+        chroma = chroma_prefix(heard, self.config.chroma_hop, self.config.chroma_positions)
+        prefix = torch.cat([self.style(window.style)[:, None], self.chroma(chroma)], dim=1)
+        return prefix, self.additive(c)
+
+    def inputs(self, columns: Tensor, additive: Tensor, start: int = 0) -> Tensor:
+        """Embeddings of the columns ``start...``, int64 [B, K, S], with the context added.
+
+        ``additive`` [B, F, width] is that of the whole window: column s predicts frame s of the
+        first codebook. The last K - 1 columns predict no new frame and get none.
+        """
+        embedded = self.embed_codes(columns)
+        added = additive[:, start : start + embedded.shape[1]]
+        return embedded + functional.pad(added, (0, 0, 0, embedded.shape[1] - added.shape[1]))
+
+    def forward(self, columns: Tensor, prefix: Tensor, additive: Tensor) -> Tensor:
+        """Logits of the next column at every column, [B, K, S, codebook_size].
+
+        Args:
+            columns: int64 [B, K, S] in the delay pattern, starting at column 0.
+            prefix: [B, prefix_length, width].
+            additive: [B, F, width].
+        """
+        output = self.decoder(
+            inputs_embeds=self.inputs(columns, additive),
+            encoder_hidden_states=prefix,
+            use_cache=False,
+        )
+        logits = output.logits.unflatten(0, (columns.shape[0], self.config.codebooks))
+        return logits[:, :, prefix.shape[1] :]
+
+
+def load_generator(config: dict[str, Any], state: dict[str, Tensor]) -> ConditionedMusicgen:
+    """A generator from the contents of ``config.json`` and ``model.safetensors`` (fp16 allowed).
+
+    The config is that of a :class:`GeneratorConfig`; its key "training" says how the weights were
+    made and is not read.
+
+    Returns:
+        The model in evaluation mode, float32.
+
+    Raises:
+        KeyError, TypeError, ValueError: the config is not one of ours.
+        RuntimeError: names or shapes of the weights do not fit it.
+    """
+    sizes = {key: value for key, value in config.items() if key != "training"}
+    model = ConditionedMusicgen(GeneratorConfig.from_dict(sizes))
+    model.load_state_dict({name: weight.float() for name, weight in state.items()})
+    return model.eval().requires_grad_(False)

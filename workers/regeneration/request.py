@@ -1,0 +1,132 @@
+"""What an engine is asked for and what it gives back."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from workers.regeneration.codecs import Codec
+from workers.regeneration.conditioning import FRAME_RATE
+from workers.regeneration.model import GeneratorConfig
+from workers.regeneration.sampling import Sampling
+
+SHORTEST_S, LONGEST_S = 1.0, 15 * 60.0
+MOST_CANDIDATES = 16
+MOST_GUIDANCE = 20.0
+HIGHEST_TEMPERATURE = 5.0
+LARGEST_TOP_K = 65_536
+
+
+class InvalidGenerationRequest(ValueError):
+    """A request that the model cannot meet; ``field`` names what is wrong."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One part to make.
+
+    Attributes:
+        context: float32 [1, T] at the codec's sample rate: the sum of the stems that stay.
+        style: one of the checkpoint's styles, or ``None`` for what the context suggests.
+        seed: 0 .. 2^63 - 1; the same request gives the same samples on one device and dtype.
+        candidates: how many are made; the best is returned.
+        sampling: guidance, temperature, top-k.
+        kept_codes: int64 [K, F] codes of the part, F = ceil(T / hop), for partial regeneration.
+        kept_mask: bool [F], true on the frames of ``kept_codes`` that stay as they are.
+    """
+
+    context: Tensor
+    style: str | None
+    seed: int
+    candidates: int = 4
+    sampling: Sampling = field(default_factory=Sampling)
+    kept_codes: Tensor | None = None
+    kept_mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A part that was made.
+
+    Attributes:
+        audio: float32 [1, T] at the codec's sample rate, T that of the request's context.
+        codes: int64 [K, F].
+        seed: that of the request.
+        chosen: which candidate it is.
+        scores: the ranking's score of every candidate, higher is better.
+    """
+
+    audio: Tensor
+    codes: Tensor
+    seed: int
+    chosen: int
+    scores: tuple[float, ...]
+
+
+def _check_number(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+        raise InvalidGenerationRequest(name, f"must lie in {low:g}..{high:g}, not {value}")
+
+
+def _check_context(context: Tensor, sample_rate: int) -> None:
+    if context.ndim != 2 or context.shape[0] != 1 or context.dtype != torch.float32:
+        raise InvalidGenerationRequest(
+            "context", f"must be float32 [1, T], not {context.dtype} {list(context.shape)}"
+        )
+    seconds = context.shape[1] / sample_rate
+    if not SHORTEST_S <= seconds <= LONGEST_S:
+        raise InvalidGenerationRequest(
+            "context", f"must last {SHORTEST_S:g}..{LONGEST_S:g} s, not {seconds:.2f} s"
+        )
+    if not bool(torch.isfinite(context).all()):
+        raise InvalidGenerationRequest("context", "holds samples that are not finite")
+
+
+def _check_kept(request: GenerationRequest, config: GeneratorConfig, frames: int) -> None:
+    codes, mask = request.kept_codes, request.kept_mask
+    if (codes is None) != (mask is None):
+        raise InvalidGenerationRequest("kept_codes", "needs kept_mask, and the other way round")
+    if codes is None or mask is None:
+        return
+    if codes.shape != (config.codebooks, frames) or codes.dtype != torch.int64:
+        raise InvalidGenerationRequest(
+            "kept_codes",
+            f"must be int64 [{config.codebooks}, {frames}], not {codes.dtype} {list(codes.shape)}",
+        )
+    if mask.shape != (frames,) or mask.dtype != torch.bool:
+        raise InvalidGenerationRequest(
+            "kept_mask", f"must be bool [{frames}], not {mask.dtype} {list(mask.shape)}"
+        )
+    kept = codes[:, mask]
+    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < config.codebook_size:
+        raise InvalidGenerationRequest("kept_codes", f"must lie in 0..{config.codebook_size - 1}")
+
+
+def check(request: GenerationRequest, config: GeneratorConfig, codec: Codec) -> None:
+    """Refuse what cannot be met, before it costs anything.
+
+    Raises:
+        InvalidGenerationRequest: names the field.
+    """
+    _check_context(request.context, codec.sample_rate)
+    if request.style is not None and request.style not in config.styles:
+        known = ", ".join(config.styles)
+        raise InvalidGenerationRequest("style", f"{request.style!r} is not one of: {known}")
+    if isinstance(request.seed, bool) or not 0 <= request.seed < 2**63:
+        raise InvalidGenerationRequest("seed", f"must lie in 0..2^63-1, not {request.seed}")
+    if isinstance(request.candidates, bool) or not 1 <= request.candidates <= MOST_CANDIDATES:
+        raise InvalidGenerationRequest(
+            "candidates", f"must lie in 1..{MOST_CANDIDATES}, not {request.candidates}"
+        )
+    sampling = request.sampling
+    _check_number("guidance_context", sampling.guidance_context, 0.0, MOST_GUIDANCE)
+    _check_number("guidance_style", sampling.guidance_style, 0.0, MOST_GUIDANCE)
+    _check_number("temperature", sampling.temperature, 0.0, HIGHEST_TEMPERATURE)
+    _check_number("top_k", sampling.top_k, 0, LARGEST_TOP_K)
+    _check_kept(request, config, -(-request.context.shape[1] * FRAME_RATE // codec.sample_rate))

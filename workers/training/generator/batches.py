@@ -1,0 +1,178 @@
+"""Batches of windows: which frames, which of them are kept, what of the condition is left out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.regeneration.conditioning import CHROMA_BINS, features_of
+from workers.regeneration.delay import delay
+from workers.regeneration.model import GeneratorConfig, Window
+from workers.training.generator.degradation import clean_context, degraded_context
+from workers.training.generator.examples import Example
+
+NOTHING_TOLD, STYLE_UNTOLD, CONTEXT_UNTOLD = 0.1, 0.2, 0.03
+EDGE = 0.12
+"""Share of windows at the beginning of a piece, and as many at its end."""
+CONTINUED, FILLED_IN = 0.4, 0.15
+"""Share of windows that continue kept frames, and that fill a gap between kept ones."""
+
+
+TRANSPOSED = 0.7
+"""Share of bass windows that are moved to another key."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows and what is to be predicted.
+
+    ``columns`` int64 [B, K, F + K] in the delay pattern; ``targets`` the same with -100 where
+    nothing is learned: cells of no frame, and kept frames.
+    """
+
+    window: Window
+    columns: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        window = {name: value.to(device) for name, value in vars(self.window).items()}
+        return Batch(Window(**window), self.columns.to(device), self.targets.to(device))
+
+
+def _kept(frames: int, rng: np.random.Generator) -> Tensor:
+    mask = torch.zeros(frames, dtype=torch.bool)
+    draw = rng.random()
+    if draw < CONTINUED:
+        mask[: int(rng.integers(10, max(11, frames // 3)))] = True
+    elif draw < CONTINUED + FILLED_IN:
+        gap = int(rng.integers(frames // 10, frames // 2))
+        first = int(rng.integers(0, frames - gap))
+        mask[:] = True
+        mask[first : first + gap] = False
+    return mask
+
+
+def _cut(features: Tensor, first: int, frames: int, margin: int) -> tuple[Tensor, Tensor]:
+    """Features [FEATURES, margin + frames + margin] and where they lie inside the piece."""
+    length = features.shape[-1]
+    padded = functional.pad(features, (margin, margin))
+    present = functional.pad(torch.ones(length), (margin, margin))
+    inside = slice(first, first + frames + 2 * margin)
+    return padded[:, inside], present[inside]
+
+
+def batch_of(
+    config: GeneratorConfig,
+    features: list[Tensor],
+    codes: list[Tensor],
+    styles: list[int],
+    firsts: list[int],
+    kept: list[Tensor],
+    presence: list[float],
+) -> Batch:
+    """Stack windows; ``presence`` 0 leaves a row's context out."""
+    cuts = [
+        _cut(f, first, config.window, config.margin)
+        for f, first in zip(features, firsts, strict=True)
+    ]
+    chosen = torch.stack(
+        [c[:, first : first + config.window] for c, first in zip(codes, firsts, strict=True)]
+    )
+    mask = torch.stack(kept)
+    told = torch.tensor(presence)[:, None]
+    window = Window(
+        features=torch.stack([cut[0] for cut in cuts]),
+        present=torch.stack([cut[1] for cut in cuts]) * told,
+        style=torch.tensor(styles),
+        kept_codes=chosen,
+        kept_mask=mask,
+    )
+    hidden = mask[:, None].expand_as(chosen)
+    return Batch(
+        window=window,
+        columns=delay(chosen, config.padding),
+        targets=delay(torch.where(hidden, -100, chosen), -100),
+    )
+
+
+def transposed(
+    features: Tensor, codes: Tensor, semitones: int, pitches: int
+) -> tuple[Tensor, Tensor]:
+    """A bass line and its context's chroma in another key, unless it would leave the grid.
+
+    Args:
+        features: float32 [FEATURES, F]; only its chroma moves, log-mel bands are too wide to.
+        codes: int64 [K, F]; the first codebook is a pitch in quarter tones, 1..pitches, or none.
+        semitones: how far.
+        pitches: of the codec's grid.
+    """
+    voiced = (codes[0] >= 1) & (codes[0] <= pitches)
+    moved = codes[0] + 2 * semitones
+    if bool(((moved < 1) | (moved > pitches))[voiced].any()):
+        return features, codes
+    chroma = features[-CHROMA_BINS:].roll(semitones, dims=0)
+    first = torch.where(voiced, moved, codes[0])
+    return torch.cat([features[:-CHROMA_BINS], chroma]), torch.cat([first[None], codes[1:]])
+
+
+def training_batch(
+    config: GeneratorConfig,
+    examples: list[Example],
+    size: int,
+    seed: int,
+    step: int,
+    pitches: int | None = None,
+) -> Batch:
+    """The batch of one step; it depends on the seed and the step alone.
+
+    ``pitches`` is the size of the codec's pitch grid where its first codebook is one.
+    """
+    rng = np.random.default_rng([seed, step])
+    rows: list[tuple[Tensor, Tensor, int, int, Tensor, float]] = []
+    for _ in range(size):
+        example = examples[int(rng.integers(len(examples)))]
+        last = example.frames - config.window
+        edge = rng.random()
+        first = 0 if edge < EDGE else last if edge < 2 * EDGE else int(rng.integers(last + 1))
+        context = degraded_context(example.powers(), config.part, rng)
+        style = config.styles.index(example.meta["style"])
+        presence, draw = 1.0, rng.random()
+        if draw < NOTHING_TOLD:
+            presence, style = 0.0, len(config.styles)
+        elif draw < NOTHING_TOLD + STYLE_UNTOLD:
+            style = len(config.styles)
+        elif draw < NOTHING_TOLD + STYLE_UNTOLD + CONTEXT_UNTOLD:
+            presence = 0.0
+        codes = torch.from_numpy(example.codes.astype(np.int64))
+        features = features_of(context[None])[0]
+        if pitches is not None and rng.random() < TRANSPOSED:
+            semitones = int(rng.integers(-5, 7))
+            features, codes = transposed(features, codes, semitones, pitches)
+        rows.append((features, codes, style, first, _kept(config.window, rng), presence))
+    features_, codes_, styles, firsts, kept, presence_ = (list(x) for x in zip(*rows, strict=True))
+    return batch_of(config, features_, codes_, styles, firsts, kept, presence_)
+
+
+def validation_batch(config: GeneratorConfig, examples: list[Example], context: str) -> Batch:
+    """The middle window of every piece with its own, another piece's, or no context.
+
+    Args:
+        context: "true", "shuffled" (the next piece's) or "none". Styles are never told.
+    """
+    features = [features_of(clean_context(e.powers(), config.part)[None])[0] for e in examples]
+    if context == "shuffled":
+        features = features[1:] + features[:1]
+    frames = min(e.frames for e in examples)
+    first = (frames - config.window) // 2
+    return batch_of(
+        config,
+        [f[:, :frames] for f in features],
+        [torch.from_numpy(e.codes.astype(np.int64)) for e in examples],
+        [len(config.styles)] * len(examples),
+        [first] * len(examples),
+        [torch.zeros(config.window, dtype=torch.bool)] * len(examples),
+        [0.0 if context == "none" else 1.0] * len(examples),
+    )
