@@ -19,6 +19,7 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 from service.errors import Problem
+from service.ingestion.refusals import AUDIO_REFUSALS, AudioUndecodable, DecodeLimit
 from service.permit import Permit
 from service.sandbox import SandboxFailure, run_limited
 from service.settings import Settings
@@ -29,94 +30,6 @@ OVERSAMPLING = 4
 _BLOCK = 1 << 20
 # Longer than the interpolation filter's reach (10 samples a side at 4x).
 _MARGIN = 64
-
-
-class AudioUndecodable(Problem):
-    """The bytes are not audio that can be decoded."""
-
-    status = 422
-    slug = "audio-undecodable"
-    title = "The file cannot be decoded"
-
-
-class AudioTruncated(Problem):
-    """The file ends before its own header says."""
-
-    status = 422
-    slug = "audio-truncated"
-    title = "The file is truncated"
-
-
-class AudioEmpty(Problem):
-    """The file holds no samples."""
-
-    status = 422
-    slug = "audio-empty"
-    title = "The file holds no audio"
-
-
-class AudioNotFinite(Problem):
-    """A sample is not a finite number, or is beyond any level that music has."""
-
-    status = 422
-    slug = "audio-not-finite"
-    title = "The file holds samples that are not finite"
-
-
-class AudioSampleRate(Problem):
-    """The sample rate is outside 8 to 192 kHz."""
-
-    status = 422
-    slug = "audio-sample-rate"
-    title = "The sample rate is not supported"
-
-
-class AudioChannels(Problem):
-    """The audio is neither mono nor stereo."""
-
-    status = 422
-    slug = "audio-channels"
-    title = "The number of channels is not supported"
-
-
-class AudioTooLong(Problem):
-    """The audio is longer than a track may be."""
-
-    status = 422
-    slug = "audio-too-long"
-    title = "The audio is too long"
-
-
-class AudioTooShort(Problem):
-    """The audio is shorter than a track must be."""
-
-    status = 422
-    slug = "audio-too-short"
-    title = "The audio is too short"
-
-
-class DecodeLimit(Problem):
-    """Decoding needed more time or memory than a track may cost."""
-
-    status = 422
-    slug = "decode-limit"
-    title = "Decoding the file costs too much"
-
-
-DECODE_PROBLEMS: dict[str, type[Problem]] = {
-    problem.slug: problem
-    for problem in (
-        AudioUndecodable,
-        AudioTruncated,
-        AudioEmpty,
-        AudioNotFinite,
-        AudioSampleRate,
-        AudioChannels,
-        AudioTooLong,
-        AudioTooShort,
-        DecodeLimit,
-    )
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +73,7 @@ def decode(
     unfolds to hours costs little.
 
     :param stop: called while waiting; raises to give up.
-    :raises Problem: one of `DECODE_PROBLEMS`.
+    :raises Problem: one of `service.ingestion.refusals.AUDIO_REFUSALS`.
     """
     permit.require("ingest")
     with tempfile.TemporaryDirectory(prefix="reprise-decode-") as folder:
@@ -183,7 +96,7 @@ def decode(
         except SandboxFailure as failure:
             raise _as_problem(failure, settings) from failure
         if "problem" in answer:
-            refusal = DECODE_PROBLEMS.get(answer["problem"], AudioUndecodable)
+            refusal = AUDIO_REFUSALS.get(answer["problem"], AudioUndecodable)
             raise refusal(str(answer["detail"]))
         frames = np.fromfile(raw, dtype="<f4").reshape(-1, CHANNELS)
     return Audio(np.ascontiguousarray(frames.T), SAMPLE_RATE)

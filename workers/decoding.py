@@ -24,6 +24,7 @@ SAMPLE_RATE = 44_100
 MIN_RATE, MAX_RATE = 8_000, 192_000
 MAX_LEVEL = 16.0  # +24 dBFS
 BLOCK_FRAMES = 1 << 16
+AAC_FRAME = 2048  # the longest (HE-AAC); AAC-LC has 1024
 OGG_PAGE_BYTES = 65_307  # the largest page (RFC 3533 section 6)
 
 # libsndfile gives its largest count where a header leaves the length open.
@@ -31,7 +32,7 @@ _UNKNOWN_FRAMES = 1 << 60
 
 
 class Refusal(Exception):
-    """The file is refused, under a slug of `workers.audio.DECODE_PROBLEMS`."""
+    """The file is refused, under a slug of `service.ingestion.refusals.AUDIO_REFUSALS`."""
 
     def __init__(self, slug: str, detail: str) -> None:
         super().__init__(detail)
@@ -233,8 +234,19 @@ def _open_m4a(stack: contextlib.ExitStack, path: Path) -> Source:
                 "audio-truncated", f"the file breaks off or is damaged: {_reason(error)}"
             ) from error
 
-    # The edit list drops the encoder's delay, so up to a few packets less than stated come out.
-    return Source(rate, channels, stated, 4 * 2048, blocks())
+    return Source(rate, channels, stated, AAC_FRAME, _without_padding(blocks(), stated))
+
+
+def _without_padding(
+    blocks: Iterator[NDArray[np.float32]], stated: int | None
+) -> Iterator[NDArray[np.float32]]:
+    """Drop the silence with which an encoder fills its last frame; FFmpeg leaves it in."""
+    read = 0
+    for block in blocks:
+        before, read = read, read + len(block)
+        if stated is not None and stated < read <= stated + AAC_FRAME:
+            block = block[: max(0, stated - before)]
+        yield block
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from python_stretch.Signalsmith import Stretch
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import get_window, oaconvolve
 
-from service.errors import Problem
+from service.ingestion.refusals import StemsDisagree
 from service.permit import Permit
 from workers.audio import Audio, integrated_loudness, peak_blocks, resample, true_peak
 
@@ -28,14 +28,6 @@ SILENT_LUFS = -60.0
 DEFAULT_OFFSET_LU = -8.0
 LARGEST_GAIN_DB = 24.0
 _STRETCH_SEED = 1
-
-
-class StemsDisagree(Problem):
-    """Stems of one song differ in rate, channels or length."""
-
-    status = 422
-    slug = "stems-disagree"
-    title = "The stems do not fit each other"
 
 
 def mix(permit: Permit, kept: Mapping[str, Audio], part: Audio, replaced: Audio) -> Audio:
