@@ -56,14 +56,10 @@ async def follow(
     """Yield events as they are committed; returns after the final one."""
     while True:
         events = await run_in_threadpool(_read, database, job_id, after)
-        for event in events:
-            after = event.seq
-            yield ServerSentEvent(
-                data=json.dumps({**event.data, "at": event.at.isoformat()}, allow_nan=False),
-                event=event.type,
-                id=str(event.seq),
-            )
-            if event.type in FINAL:
+        for seq, event in events:
+            after = seq
+            yield event
+            if event.event in FINAL:
                 return
         if not events:
             if await run_in_threadpool(_ended_before, database, job_id, after):
@@ -71,9 +67,16 @@ async def follow(
             await anyio.sleep(poll_seconds)
 
 
-def _read(database: Database, job_id: str, after: int) -> list[Event]:
+def _read(database: Database, job_id: str, after: int) -> list[tuple[int, ServerSentEvent]]:
     with database.snapshot() as session:
-        return events_after(session, job_id, after)
+        return [
+            (event.seq, _as_sent(event)) for event in events_after(session, job_id, after)
+        ]
+
+
+def _as_sent(event: Event) -> ServerSentEvent:
+    data = json.dumps({**event.data, "at": event.at.isoformat()}, allow_nan=False)
+    return ServerSentEvent(data=data, event=event.type, id=str(event.seq))
 
 
 def _ended_before(database: Database, job_id: str, after: int) -> bool:

@@ -141,8 +141,8 @@ def remix_audio(
     """The published file with its credential inside; for who asked, and the track's owners."""
     with request.app.state.database.snapshot() as session:
         job, permit = downloadable(session, who, remix_id)
-    file = job.result or {}
-    suffix = job.choices["format"] if job.choices else "audio"
+        file = dict(job.result or {})
+        suffix = job.choices["format"] if job.choices else "audio"
     return deliver(
         request.app.state.objects,
         permit,
