@@ -52,6 +52,7 @@ _DECAYING = 0.35
 _EMA = 0.995
 _CLIP = 1.0
 _LOSS_FLOOR = 1e-4
+_VALID_PIECES = 6
 
 
 class TrainingDiverged(RuntimeError):
@@ -206,7 +207,7 @@ def train(
     recipe: Recipe,
     *,
     save_every: float = 180.0,
-    validate_every: float = 300.0,
+    validate_every: float = 900.0,
     stop_at: int | None = None,
     report: Callable[[str], None] = print,
 ) -> Run:
@@ -224,10 +225,10 @@ def train(
     Raises:
         TrainingDiverged: the loss is not a number; the state saved last is kept.
     """
+    remixer = Remixer(corpus, "train", SOURCES, recipe.seed)
     run = Run(recipe, fingerprint(corpus, "train"))
     if run.load(state):
         report(f"resuming at step {run.step}")
-    remixer = Remixer(corpus, "train", SOURCES, recipe.seed)
     last = min(recipe.steps, recipe.steps if stop_at is None else stop_at)
     saved = validated = started = time.monotonic()
     busy, losses = time.process_time(), []
@@ -245,7 +246,7 @@ def train(
             run.save(state)
             saved = now
         if now - validated > validate_every:
-            scores = evaluate(run.averaged, corpus, "valid", pieces=8)
+            scores = evaluate(run.averaged, corpus, "valid", pieces=_VALID_PIECES)
             report(f"step {run.step} valid SDR {_means(scores)}")
             validated = time.monotonic()
     run.save(state)
@@ -349,13 +350,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error(f"no training state in {options.state}")
         export(run, options.export)
     else:
-        train(
-            options.corpus,
-            options.state,
-            recipe,
-            stop_at=options.stop_at,
-            report=lambda line: print(line, flush=True),
-        )
+        try:
+            train(
+                options.corpus,
+                options.state,
+                recipe,
+                stop_at=options.stop_at,
+                report=lambda line: print(line, flush=True),
+            )
+        except (ValueError, TrainingDiverged) as error:
+            parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

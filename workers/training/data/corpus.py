@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from workers.training.data.composition import STEMS, compose
 from workers.training.data.rendering import render
-from workers.training.data.soundfont import KNOWN_FONTS, find_fonts
+from workers.training.data.soundfont import KNOWN_FONTS, RendererMissing, find_fonts
 
 SAMPLE_RATE = 44100
 CODE_VERSION = 1
@@ -201,8 +201,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--fonts", type=Path, nargs="*", help="sound fonts; all known if left out")
     options = parser.parse_args(argv)
-    fonts = options.fonts or find_fonts()
-    write_corpus(options.out, options.pieces, options.seed, fonts, options.duration, options.jobs)
+    try:
+        fonts = options.fonts or find_fonts()
+        write_corpus(
+            options.out, options.pieces, options.seed, fonts, options.duration, options.jobs
+        )
+    except (ValueError, RendererMissing) as error:
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

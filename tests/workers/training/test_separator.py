@@ -1,0 +1,208 @@
+"""The separator's training: resumes by step, stops on nonsense, exports what it has learned."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from workers.training.data.corpus import write_corpus
+from workers.training.data.remix import Remixer
+from workers.training.data.soundfont import find_fonts
+from workers.training.separator import (
+    SOURCES,
+    Recipe,
+    Run,
+    TrainingDiverged,
+    evaluate,
+    export,
+    load_exported,
+    main,
+    sdr,
+    separate,
+    separation_loss,
+    table,
+    train,
+)
+
+RECIPE = Recipe(steps=4, seed=3, items=1, seconds=0.5)
+
+
+def _silently(_: str) -> None:
+    return None
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corpus")
+    write_corpus(out, 8, 77, find_fonts()[:1], 3.0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing interrupted."""
+    return train(corpus, tmp_path_factory.mktemp("whole"), RECIPE, report=_silently)
+
+
+def _same(one: Run, two: Run) -> bool:
+    pairs = [
+        (one.model.state_dict(), two.model.state_dict()),
+        (one.averaged.state_dict(), two.averaged.state_dict()),
+    ]
+    return all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
+
+
+def test_a_run_in_instalments_ends_where_a_whole_one_does(
+    corpus: Path, whole: Run, tmp_path: Path
+) -> None:
+    for stop in (1, 3, None):
+        parts = train(corpus, tmp_path, RECIPE, stop_at=stop, report=_silently)
+    assert parts.step == RECIPE.steps
+    assert _same(parts, whole)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(corpus: Path, whole: Run, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import torch; torch.set_num_threads(1);"
+        "from workers.training.separator import Recipe, train;"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), Recipe(4, 3, 1, 0.5), save_every=0.0)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(corpus), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    state = tmp_path / "state.safetensors"
+    deadline = time.monotonic() + 180
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with safe_open(state, framework="pt") as file:
+        reached = int(file.metadata()["step"])
+    assert 1 <= reached <= RECIPE.steps
+
+    resumed = train(corpus, tmp_path, RECIPE, report=_silently)
+
+    assert resumed.step == RECIPE.steps
+    assert _same(resumed, whole)
+
+
+def test_another_seed_gives_other_weights(corpus: Path, whole: Run, tmp_path: Path) -> None:
+    other = train(corpus, tmp_path, replace(RECIPE, seed=4), report=_silently)
+    assert not _same(other, whole)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(
+    corpus: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Remixer.batch
+
+    def poisoned(self: Remixer, step: int, items: int, seconds: float) -> np.ndarray:
+        batch = draw(self, step, items, seconds)
+        return batch * np.float32("nan") if step == 2 else batch
+
+    monkeypatch.setattr(Remixer, "batch", poisoned)
+    with pytest.raises(TrainingDiverged, match="at step 2"):
+        train(corpus, tmp_path, RECIPE, save_every=0.0, report=_silently)
+
+    kept = Run(RECIPE)
+    assert kept.load(tmp_path)
+    assert kept.step == 2
+    assert all(torch.isfinite(tensor).all() for tensor in kept.averaged.state_dict().values())
+    monkeypatch.undo()
+    assert _same(train(corpus, tmp_path, RECIPE, report=_silently), whole)
+
+
+def test_a_step_that_diverges_changes_nothing() -> None:
+    run = Run(RECIPE)
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    with pytest.raises(TrainingDiverged):
+        run.advance(torch.full((1, 4, 2, 22050), float("inf")))
+    assert run.step == 0
+    assert all(torch.equal(before[name], now) for name, now in run.model.state_dict().items())
+
+
+def test_a_foreign_or_damaged_state_is_refused(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path, RECIPE, stop_at=1, report=_silently)
+    with pytest.raises(ValueError, match="from seed 3, not 8"):
+        train(corpus, tmp_path, replace(RECIPE, seed=8), report=_silently)
+    with pytest.raises(ValueError, match="another corpus"):
+        Run(RECIPE, corpus="0" * 64).load(tmp_path)
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match="damaged training state"):
+        train(corpus, tmp_path, RECIPE, report=_silently)
+
+
+def test_the_command_line_says_why_it_stops(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--corpus", str(tmp_path / "none"), "--state", str(tmp_path), "--steps", "1"])
+    assert stopped.value.code == 1
+    assert "write one first" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--state", str(tmp_path), "--export", str(tmp_path / "out")])
+    assert "no training state" in capsys.readouterr().err
+
+
+def test_learning_lowers_the_loss(corpus: Path) -> None:
+    run = Run(Recipe(steps=400, seed=1, items=1, seconds=0.5))
+    sources = torch.from_numpy(Remixer(corpus, "train", SOURCES, 1).batch(0, 1, 0.5))
+    losses = [run.advance(sources) for _ in range(25)]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_an_export_is_half_the_size_and_separates_alike(
+    corpus: Path, whole: Run, tmp_path: Path
+) -> None:
+    export(whole, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 8_000_000
+    weights = load_file(tmp_path / "model.safetensors")
+    assert all(not w.is_floating_point() or w.dtype == torch.float16 for w in weights.values())
+    mixture = np.random.default_rng(0).standard_normal((2, 44100), dtype=np.float32) * 0.1
+    before, after = separate(whole.averaged, mixture), separate(load_exported(tmp_path), mixture)
+    assert after.shape == (4, 2, 44100)
+    assert np.max(np.abs(before - after)) < 1e-2 * np.max(np.abs(before))
+
+
+def test_separation_keeps_length_and_does_not_depend_on_loudness(whole: Run) -> None:
+    mixture = np.random.default_rng(1).standard_normal((2, 50_001), dtype=np.float32) * 0.1
+    loud, soft = separate(whole.averaged, mixture), separate(whole.averaged, 0.1 * mixture)
+    assert loud.shape == (4, 2, 50_001)
+    assert np.allclose(loud, 10 * soft, atol=2e-3 * float(np.max(np.abs(loud))))
+
+
+def test_sdr_by_hand() -> None:
+    signal = np.random.default_rng(2).standard_normal((2, 1000)).astype(np.float32)
+    assert sdr(signal, np.zeros_like(signal)) == pytest.approx(0.0, abs=1e-6)
+    assert sdr(signal, 2 * signal) == pytest.approx(0.0, abs=1e-4)
+    assert sdr(signal, 0.9 * signal) == pytest.approx(20.0, abs=1e-3)
+    assert sdr(signal, signal) > 80
+
+
+def test_the_loss_is_relative_and_zero_only_when_right() -> None:
+    sources = torch.randn(2, 4, 2, 1000)
+    assert float(separation_loss(sources, sources)) == pytest.approx(1e-2, rel=1e-3)
+    quiet = separation_loss(torch.zeros_like(sources), sources)
+    assert float(quiet) > 0.3
+    scaled = separation_loss(torch.zeros_like(sources), 0.01 * sources)
+    assert float(scaled) == pytest.approx(float(quiet), rel=1e-2)
+
+
+def test_evaluation_scores_the_truth_far_above_the_mixture(corpus: Path, whole: Run) -> None:
+    scores = evaluate(whole.averaged, corpus, "test")
+    assert set(scores) == {"model", "mixture"}
+    assert len(scores["model"]["drums"]) == 2
+    text = table(scores)
+    assert "drums" in text
+    assert "silence" in text
