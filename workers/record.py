@@ -86,11 +86,15 @@ def load_record(session: Session, job_id: str) -> JobRecord:
     track = session.get(Track, job.track_id) if job is not None else None
     if job is None or track is None:
         raise NotFound(f"job {job_id} or its track is not recorded")
-    stems = session.execute(
-        select(Stem.name, Stem.object_sha256).where(
-            Stem.track_id == track.id, Stem.source == "uploaded"
+    stems = (
+        session.execute(
+            select(Stem.name, Stem.object_sha256).where(
+                Stem.track_id == track.id, Stem.source == "uploaded"
+            )
         )
-    ).tuples()
+        .tuples()
+        .all()
+    )
     made = {}
     for stage, key in job.artefacts.items():
         row = session.get_one(Artefact, key)

@@ -237,6 +237,7 @@ def _state(request: Request, who: Principal, track_id: str) -> str:
 def _read(request: Request, who: Principal, track_id: str) -> Track:
     with request.app.state.database.snapshot() as session:
         track = visible_track(session, who, track_id)
-        # Loaded here, while there is a session.
+        # Loaded here, while there is a session, and out of it before it forgets.
         _ = [share.party_id for share in track.shares]
+        session.expunge(track)
         return track
