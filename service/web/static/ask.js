@@ -13,14 +13,15 @@ export function element(tag, { text, ...attributes } = {}, ...children) {
   return made;
 }
 
-/** Calls `onSong(offer)` when another song is picked and `onAsk(offer, choices)` when asked. */
+/** Calls `onSong(offer)` when the listener picks a song, `onAsk(offer, choices)` when asked. */
 export class AskForm {
   #offers = [];
-  #onSong;
 
   constructor({ onSong, onAsk }) {
-    this.#onSong = onSong;
-    $("songs").addEventListener("change", () => this.#showOffer());
+    $("songs").addEventListener("change", () => {
+      this.#showOffer();
+      onSong(this.offer);
+    });
     $("style-choices").addEventListener("change", () => this.#allowAsking());
     for (const [name, unit] of [["tempo", " %"], ["key", " semitones"]]) {
       $(name).addEventListener("input", () => this.#showValue(name, unit));
@@ -84,7 +85,6 @@ export class AskForm {
       $(name).dispatchEvent(new Event("input"));
     }
     this.#allowAsking();
-    this.#onSong(offer);
   }
 
   #showValue(name, unit) {

@@ -36,16 +36,21 @@ function signIn(reason = "") {
   $("sign-in-token").focus();
 }
 
-const form = new AskForm({ onSong: guarded(showSong), onAsk: guarded(ask) });
+const form = new AskForm({
+  onSong: guarded((offer) => {
+    putRemixAway();
+    return showSong(offer);
+  }),
+  onAsk: guarded(ask),
+});
 
 async function showSong(offer) {
   $("song-title").textContent = offer.title;
   $("song-artist").textContent = offer.artist;
   $("quota").textContent = `${offer.quota_remaining} of ${offer.quota_per_listener} remixes left for you.`;
-  putRemixAway();
   if (shownTrack === offer.track_id) return;
   shownTrack = offer.track_id;
-  player.pause();
+  unload("original");
   const response = await request(`/v1/tracks/${offer.track_id}/audio`);
   const blob = await response.blob();
   if (shownTrack === offer.track_id) await load("original", blob);
@@ -60,6 +65,7 @@ function putRemixAway() {
   $("papers").hidden = true;
   $("download").hidden = true;
   $("remix-empty").hidden = false;
+  $("remix-empty").textContent = "Choose a style and ask: the remix appears here.";
   $("remix-caption").textContent = "Remix";
   history.replaceState(null, "", location.pathname);
 }
@@ -67,7 +73,6 @@ function putRemixAway() {
 async function ask(offer, choices) {
   putRemixAway();
   form.busy = true;
-  $("remix-empty").textContent = "On its way …";
   try {
     const remix = await json("/v1/remixes", {
       method: "POST",
@@ -77,7 +82,6 @@ async function ask(offer, choices) {
     await showRemix(remix);
   } finally {
     form.busy = false;
-    $("remix-empty").textContent = "Choose a style and ask: the remix appears here.";
   }
 }
 
@@ -85,10 +89,14 @@ async function showRemix(remix) {
   const { signal } = following;
   history.replaceState(null, "", `#remix=${remix.id}`);
   $("remix-caption").textContent = `Remix · ${remix.choices.style}`;
+  $("listen").scrollIntoView({ block: "nearest" }); // On a phone the player is below the form.
   if (remix.state !== "published") {
-    $("listen").scrollIntoView({ block: "nearest" });
+    $("remix-empty").textContent = "On its way …";
     const end = await follow(remix.id, signal);
-    if (end?.type !== "published") return showEarlier();
+    if (end?.type !== "published") {
+      if (end) $("remix-empty").textContent = "No remix this time.";
+      return showEarlier();
+    }
   }
   const path = `/v1/remixes/${remix.id}`;
   const [told, response] = await Promise.all([
@@ -149,7 +157,7 @@ async function start() {
   }));
   $("main").hidden = false;
   form.show(offers, (offer) => remix && offer.template_id === remix.template_id);
-  await (remix ? showRemix(remix) : showEarlier());
+  await Promise.all([form.offer && showSong(form.offer), remix ? showRemix(remix) : showEarlier()]);
 }
 
 $("sign-in-form").addEventListener("submit", guarded((event) => {

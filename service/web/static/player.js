@@ -51,13 +51,15 @@ export class Player extends EventTarget {
     return buffer;
   }
 
+  /** Forget a recording; what else plays goes on, and the original is heard again. */
   unload(name) {
+    if (!this.#tracks.has(name)) return;
     const position = this.position;
-    const resume = this.#playing && name !== this.#heard;
+    const resume = this.#playing && name !== "original";
     this.#silence();
     this.#tracks.delete(name);
-    this.#offset = position;
-    if (name === this.#heard) this.hear("original");
+    this.#heard = "original";
+    this.#offset = Math.min(position, this.duration);
     if (resume) this.play();
     this.#changed();
   }

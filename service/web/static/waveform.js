@@ -83,10 +83,10 @@ export class Waveform {
       const x = Math.round(column * step);
       const thick = Math.max(1, Math.round(BAR * ratio));
       const solid = x + thick <= played;
-      for (const [values, alpha] of [[peaks, 0.45], [means, 1]]) {
+      for (const [values, fill, alpha] of [[peaks, solid ? colour : rest, solid ? 0.5 : 0.8], [means, colour, solid ? 1 : 0.35]]) {
         const half = Math.max(ratio / 2, values[column] * middle * 0.98);
-        context.globalAlpha = alpha * (this.#heard ? 1 : 0.6);
-        context.fillStyle = solid ? colour : rest;
+        context.globalAlpha = alpha * (this.#heard ? 1 : 0.55);
+        context.fillStyle = fill;
         context.fillRect(x, Math.round(middle - half), thick, Math.max(1, Math.round(half * 2)));
       }
     }
