@@ -71,7 +71,12 @@ def _free_track(session: Session, job_id: str, reason: str, detail: str | None) 
 
     (A refusal by the ingestion itself has said so already, with its own problem.)
     """
-    problem = {"type": TYPE_PREFIX + reason, "title": "The ingestion ended", "detail": detail}
+    problem = {
+        "type": TYPE_PREFIX + reason,
+        "title": "The ingestion ended",
+        "status": 500,
+        "detail": detail,
+    }
     ingested = select(Job.track_id).where(Job.id == job_id, Job.kind == "ingest").scalar_subquery()
     session.execute(
         update(Track)

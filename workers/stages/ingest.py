@@ -22,6 +22,8 @@ def ingest(permit: Permit, work: Work) -> None:
         permit,
         work.record.track.id,
         work.folder,
+        progress=work.watch.progress,
+        stop=work.watch.check,
     )
     with place.database.transaction() as session:
         hold(session, work.lease)
