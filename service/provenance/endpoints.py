@@ -2,43 +2,41 @@
 
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Final
 
 import anyio
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from service.errors import PROBLEM_MEDIA_TYPE, InvalidRequest, Problem
+from service.auth import Principal, require
+from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, problem
+from service.errors import InvalidRequest, NotFound, Problem
 from service.provenance.manifest_store import ManifestStore
-from service.provenance.schemas import Consent, Verdict
+from service.provenance.models import Credential
+from service.provenance.reading import Reading
+from service.provenance.schemas import Consent, CredentialAnswer, Verdict
 from service.provenance.standing import consent_standing
 from service.provenance.trust import load_trust
-from service.provenance.verdict import verify_file
+from service.provenance.verdict import judge, verify_file
+from service.remixes.reading import downloadable
 
 router = APIRouter(prefix="/v1", tags=["provenance"])
 
-MAX_VERIFY_BYTES: Final = 100 * 1024 * 1024
 _COPY_BYTES: Final = 1 << 20
 # Anybody may ask: this many readers at once. The rest wait (without a thread), then are refused.
 AT_ONCE: Final = 2
 WAIT_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.05
 
+Anyone = Annotated[Principal, Depends(require("listener", "artist", "label", "operator"))]
+
 _places = threading.BoundedSemaphore(AT_ONCE)
-
-
-class BodyTooLarge(Problem):
-    """The body is larger than a verification takes."""
-
-    status = 413
-    slug = "body-too-large"
-    title = "The body is too large"
 
 
 class VerifyBusy(Problem):
@@ -47,11 +45,6 @@ class VerifyBusy(Problem):
     status = 503
     slug = "verify-busy"
     title = "Too many files are being verified"
-
-
-def _problem(description: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": ["type", "title", "status", "detail"]}
-    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -68,10 +61,10 @@ _FORM = {
     "/verify",
     summary="Verify a file",
     responses={
-        413: _problem("`body-too-large`: more than 100 MiB"),
-        415: _problem("`media-type-unsupported`: not WAV, FLAC, MP3 or M4A"),
-        422: _problem("`verify-unreadable`, `invalid-request`"),
-        503: _problem("`verify-busy`"),
+        413: problem("`body-too-large`: the file is too large"),
+        415: problem("`media-type-unsupported`: not WAV, FLAC, MP3 or M4A"),
+        422: problem("`verify-unreadable`, `invalid-request`"),
+        503: problem("`verify-busy`"),
     },
     openapi_extra={
         "requestBody": {
@@ -102,6 +95,33 @@ async def verify(request: Request) -> Verdict:
             return await run_in_threadpool(_verify, request, path)
 
 
+@router.get(
+    "/remixes/{remix_id}/credential",
+    summary="Read a remix's credential",
+    responses={**AUTH_PROBLEMS, **NOT_FOUND, 409: problem("`not-published`")},
+)
+def remix_credential(request: Request, remix_id: str, who: Anyone) -> CredentialAnswer:
+    """The credential inside a published remix, as it was read back after signing.
+
+    For who asked and the track's owners. The verdict is on the credential as issued; to judge
+    a file at hand, send it to `/v1/verify`.
+    """
+    with request.app.state.database.snapshot() as session:
+        job, _ = downloadable(session, who, remix_id)
+        credential = session.get(Credential, job.id)
+        if credential is None:
+            raise NotFound("the remix has no credential")
+        store = ManifestStore(credential.manifest)
+        return CredentialAnswer(
+            job_id=credential.job_id,
+            manifest_id=credential.manifest_id,
+            file_sha256=credential.file_sha256,
+            issued_at=credential.issued_at,
+            verdict=judge(Reading(store=store), lambda found: consent_standing(session, found)),
+            manifest=credential.manifest,
+        )
+
+
 @asynccontextmanager
 async def _place() -> AsyncIterator[None]:
     deadline = anyio.current_time() + WAIT_SECONDS
@@ -126,20 +146,21 @@ def _verify(request: Request, path: Path) -> Verdict:
 
 
 async def _receive(request: Request, sink: IO[bytes]) -> None:
-    """Write the file in the request's body to `sink`, never more than the limit."""
+    """Write the file in the request's body to `sink` (the edge bounds the body)."""
     try:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             await _receive_form(request, sink)
         else:
-            async for chunk in _bounded(request):
+            async for chunk in request.stream():
                 sink.write(chunk)
     except ClientDisconnect as error:
+        # Or the edge cut it off, and answers in our place.
         raise InvalidRequest("the connection ended before the body did") from error
 
 
 async def _receive_form(request: Request, sink: IO[bytes]) -> None:
     try:
-        parser = MultiPartParser(request.headers, _bounded(request), max_files=1, max_fields=8)
+        parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8)
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise InvalidRequest("the form cannot be read: send one part named file") from error
@@ -151,16 +172,3 @@ async def _receive_form(request: Request, sink: IO[bytes]) -> None:
             sink.write(chunk)
     finally:
         await form.close()
-
-
-async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
-    too_large = BodyTooLarge(f"at most {MAX_VERIFY_BYTES // 2**20} MiB are verified")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_VERIFY_BYTES:
-        raise too_large
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > MAX_VERIFY_BYTES:
-            raise too_large
-        yield chunk

@@ -9,6 +9,7 @@ import structlog
 
 from service.errors import Problem
 from service.ingestion.media import HEAD_BYTES, media_kind
+from service.ingestion.refusals import MediaTypeUnsupported
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.trust import Trust
 from service.sandbox import SandboxFailure, run_limited
@@ -29,14 +30,6 @@ class VerifyUnreadable(Problem):
     status = 422
     slug = "verify-unreadable"
     title = "The file cannot be read"
-
-
-class MediaTypeUnsupported(Problem):
-    """The bytes are not a format that can carry a credential of ours."""
-
-    status = 415
-    slug = "media-type-unsupported"
-    title = "Not a format that can be verified"
 
 
 @dataclass(frozen=True, slots=True)
