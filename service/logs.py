@@ -3,7 +3,7 @@
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -50,6 +50,16 @@ def _clean_text(text: str) -> str:
     return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
 
 
+class StderrLines(logging.StreamHandler[TextIO]):
+    """Writes to whatever stderr is at the time (it may be replaced while the process runs)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self.stream = sys.stderr
+        if not self.stream.closed:
+            super().emit(record)
+
+
 def configure_logs() -> None:
     """Send every log of this process, ours and the libraries', through the redaction."""
     shared: list[Processor] = [
@@ -67,7 +77,10 @@ def configure_logs() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    root = logging.getLogger()
+    if any(isinstance(handler, StderrLines) for handler in root.handlers):
+        return
+    handler = StderrLines()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -77,8 +90,7 @@ def configure_logs() -> None:
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers = [handler]
+    root.addHandler(handler)
     root.setLevel(logging.INFO)
     # One line per request of a client library says nothing an operator wants.
     for name in ("httpx", "httpcore", "alembic.runtime.plugins"):

@@ -1,0 +1,62 @@
+"""Templates over HTTP."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.stories import TERMS, Story
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def test_the_walk_of_a_template(client: TestClient, story: Story) -> None:
+    ada, eve = story.owner("Ada"), story.owner("Eve")
+    track = story.track(ada)
+    mine, hers = story.headers(ada.principal), story.headers(eve.principal)
+    body = {"track_id": track, "terms": TERMS}
+    first = client.post("/v1/templates", json=body, headers=mine)
+    assert first.status_code == 201, first.text
+    assert client.get(first.headers["location"], headers=mine).json() == first.json()
+    template = first.json()["template_id"]
+    second = client.post(
+        f"/v1/templates/{template}/versions",
+        json={"terms": {**TERMS, "styles": ["funk"]}},
+        headers=mine,
+    )
+    assert (second.status_code, second.json()["version"]) == (201, 2)
+    listed = client.get(f"/v1/templates?track_id={track}", headers=mine).json()["items"]
+    assert [item["version"] for item in listed] == [2, 1]
+    for method, path, sent in (
+        ("POST", "/v1/templates", body),
+        ("POST", f"/v1/templates/{template}/versions", {"terms": TERMS}),
+        ("GET", f"/v1/templates?track_id={track}", None),
+        ("GET", f"/v1/templates/{template}/versions/1", None),
+        ("GET", f"/v1/templates/{template}/versions/3", None),
+    ):
+        answer = client.request(method, path, json=sent, headers=hers)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found"), path
+    assert client.get(f"/v1/templates/{template}/versions/3", headers=mine).status_code == 404
+    assert client.get(f"/v1/templates/{template}/versions/x", headers=mine).status_code == 422
+
+
+def test_refusals_say_what_would_do(client: TestClient, story: Story) -> None:
+    ada = story.owner("Ada")
+    track = story.track(ada)
+    for change, status, slug in (
+        ({"styles": ["polka"]}, 422, "part-not-supported"),
+        ({"checkpoints": ["test-nothing"]}, 422, "unknown-checkpoint"),
+        (
+            {"checkpoints": ["test-non-commercial"], "commercial": True},
+            403,
+            "checkpoint-licence",
+        ),
+        ({"tempo_percent": {"min": -90, "max": 0}}, 422, "invalid-request"),
+        ({"training": "allowed"}, 422, "invalid-request"),
+    ):
+        answer = client.post(
+            "/v1/templates",
+            json={"track_id": track, "terms": {**TERMS, **change}},
+            headers=story.headers(ada.principal),
+        )
+        assert answer.headers["content-type"] == "application/problem+json"
+        found = (answer.status_code, answer.json()["type"].removeprefix("/problems/"))
+        assert found == (status, slug)
