@@ -122,8 +122,9 @@ class BassCodec(Codec):
         levels = levels * audible.repeat_interleave(self.sizes.subframes, 1)
         total = torch.zeros_like(turns)
         # A few harmonics at a time bound the memory that a long stem takes.
-        for first in range(0, self.sizes.harmonics, 16):
-            some = slice(first, first + 16)
+        group = 16 if self.training else 4
+        for first in range(0, self.sizes.harmonics, group):
+            some = slice(first, first + group)
             waves = torch.sin(2 * math.pi * turns[:, None] * index[some, None])
             curve = F.interpolate(
                 levels[..., some].transpose(1, 2), scale_factor=self.sizes.hop, mode="linear"
@@ -142,7 +143,7 @@ class BassCodec(Codec):
         return overlap_add(torch.fft.irfft(coloured), self.window, self.sizes.hop)
 
     def _encode(self, waveform: Tensor) -> Tensor:
-        pitch = self.pitch(waveform[:, 0]).argmax(-1)
+        pitch = self.pitch.read(waveform[:, 0])
         return torch.cat([pitch[:, None], quantise(self.analyse(waveform), self.tables)], 1)
 
     def _decode(self, codes: Tensor) -> Tensor:

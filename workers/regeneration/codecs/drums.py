@@ -11,8 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from .interface import Codec
-from .layers import convnext, fold_frames, frames_of, overlap_add, spectrum, unfold_frames
+from .layers import (
+    convnext,
+    fold_frames,
+    frames_of,
+    in_chunks,
+    overlap_add,
+    spectrum,
+    unfold_frames,
+)
 from .quantiser import dequantise, quantise
+
+FIELD_OF_VIEW = 32
+"""Frames to either side that a frame may depend on; the sizes below need 14."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,12 @@ class DrumCodec(Codec):
         return overlap_add(frames, self.window, self.sizes.hop)[:, None]
 
     def _encode(self, waveform: Tensor) -> Tensor:
-        return quantise(self.analyse(waveform), self.tables)
+        latent = in_chunks(
+            lambda x: self.analyse(x[:, None]), waveform[:, 0], self.hop, FIELD_OF_VIEW
+        )
+        return quantise(latent, self.tables)
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.synthesise(dequantise(codes, self.tables))
+        latent = dequantise(codes, self.tables)
+        made = in_chunks(lambda z: self.synthesise(z)[:, 0], latent, 1, FIELD_OF_VIEW)
+        return made[:, None]

@@ -19,6 +19,9 @@ class Codec(nn.Module):
     `f * hop` up to `(f + 1) * hop`, `hop = sample_rate / frame_rate`: codes and audio never drift
     apart. Codebooks are ordered from coarse to fine, and `decode` takes any leading number of them.
 
+    Rows of a batch are worked on one by one: no row's result depends on what shared its batch, and
+    memory is bounded by the longest.
+
     Attributes:
         sample_rate: of the waveforms, in Hz.
         frame_rate: code columns per second, in Hz.
@@ -42,11 +45,11 @@ class Codec(nn.Module):
 
     @abstractmethod
     def _encode(self, waveform: Tensor) -> Tensor:
-        """[B, 1, F * hop] float32 to [B, K, F] int64."""
+        """[1, 1, F * hop] float32 to [1, K, F] int64."""
 
     @abstractmethod
     def _decode(self, codes: Tensor) -> Tensor:
-        """[B, k, F] int64 to [B, 1, F * hop] float32, 1 <= k <= K."""
+        """[1, k, F] int64 to [1, 1, F * hop] float32, 1 <= k <= K."""
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
@@ -67,7 +70,8 @@ class Codec(nn.Module):
         if not torch.isfinite(waveform).all():
             raise CodecError("the audio holds samples that are not finite")
         frames = math.ceil(waveform.shape[2] / self.hop)
-        return self._encode(F.pad(waveform, (0, frames * self.hop - waveform.shape[2])))
+        whole = F.pad(waveform, (0, frames * self.hop - waveform.shape[2]))
+        return torch.cat([self._encode(row[None]) for row in whole])
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -88,4 +92,4 @@ class Codec(nn.Module):
             )
         if int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size:
             raise CodecError(f"codes must lie in 0..{self.codebook_size - 1}")
-        return self._decode(codes)
+        return torch.cat([self._decode(row[None]) for row in codes])

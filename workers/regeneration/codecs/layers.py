@@ -1,5 +1,7 @@
 """Building blocks shared by the codecs. Sequences are [batch, frames, channels] throughout."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,3 +86,31 @@ def overlap_add(frames: Tensor, window: Tensor, hop: int) -> Tensor:
     signal = (total / weight.clamp(min=1e-4)).flatten(1)
     pad = (size - hop) // 2
     return signal[:, pad : pad + count * hop]
+
+
+def in_chunks(
+    function: Callable[[Tensor], Tensor], x: Tensor, per_frame: int, margin: int, chunk: int = 1000
+) -> Tensor:
+    """Apply a function with a bounded field of view piecewise, so that memory does not grow with x.
+
+    Args:
+        function: [B, n * per_frame, ...] to [B, n * m, ...], for any number of frames n.
+        x: [B, F * per_frame, ...].
+        per_frame: items of x in one frame.
+        margin: frames of x to either side that a frame of the result depends on.
+        chunk: frames to work on at a time.
+
+    Returns:
+        what `function(x)` would give, [B, F * m, ...], but for rounding.
+    """
+    frames = x.shape[1] // per_frame
+    if frames <= chunk + 2 * margin:
+        return function(x)
+    pieces = []
+    for first in range(0, frames, chunk):
+        begin, end = max(0, first - margin), min(frames, first + chunk + margin)
+        made = function(x[:, begin * per_frame : end * per_frame])
+        size = made.shape[1] // (end - begin)
+        last = min(frames, first + chunk)
+        pieces.append(made[:, (first - begin) * size : (last - begin) * size])
+    return torch.cat(pieces, 1)

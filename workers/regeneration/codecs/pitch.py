@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import frames_of
+from .layers import frames_of, in_chunks
 
 UNVOICED = 0
 """The pitch code of a frame without a pitch."""
@@ -89,6 +89,10 @@ class PitchReader(nn.Module):
             level[:, None, :, None].expand(-1, -1, -1, self.lags.shape[0]),
         ]
         return torch.cat(channels, 1), level
+
+    def read(self, waveform: Tensor) -> Tensor:
+        """float [B, T] to the likeliest pitch codes, int64 [B, F]."""
+        return in_chunks(lambda x: self(x).argmax(-1), waveform, self.hop, 8)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """float [B, T] to logits over codes, float [B, F, 1 + Q], unvoiced first."""

@@ -4,7 +4,9 @@ import argparse
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -33,6 +35,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=10, help="crops per step")
     parser.add_argument("--frames", type=int, default=50, help="frames per crop, at 50 Hz")
     parser.add_argument("--export", type=Path, help="folder for model.safetensors and config.json")
+    parser.add_argument("--checkpoint", type=Path, help="encode and measure with this one instead")
     parser.add_argument("--codes", type=Path, help="encode the corpus into this folder")
     parser.add_argument("--measure", type=int, default=0, help="test pieces to measure on")
     parser.add_argument("--codebooks", type=int, nargs="*", help="measure with so many codebooks")
@@ -58,51 +61,57 @@ def main(argv: list[str]) -> int:
         return gather(options.corpus, split, options.part, model.sample_rate, cache, only)
 
     if options.steps:
-        run = state / STATE
-        before = described(run) if run.exists() else {}
-        names = before.get("pieces")
-        pieces = stems("train", [str(n) for n in names] if isinstance(names, list) else None)
-        about: dict[str, object] = {
-            "part": options.part,
-            "pieces": [stem.name for stem in pieces.usable],
-            "skipped": pieces.skipped,
-            "batch": options.batch,
-            "frames": options.frames,
-        }
-        crops = Crops(
-            pieces.usable,
-            model.hop,
-            options.frames,
-            options.batch,
-            (lambda stem: pitch_labels(model, stem)) if isinstance(model, BassCodec) else None,
-        )
-        train(
-            recipe,
-            crops.batch,
-            options.steps,
-            options.seed,
-            state,
-            about,
-            save_seconds=options.save_seconds,
-            stop_after=options.stop_after,
-        )
+        _train(options, state / STATE, recipe, model, stems)
+    folder: Path | None = options.checkpoint
     if options.export:
+        folder = options.export
         about = load_state(state / STATE, recipe)
-        pieces_used = about.pop("pieces")
-        assert isinstance(pieces_used, list)
-        export(recipe.codec(), options.export, {**about, "pieces": len(pieces_used)})
+        names = about.pop("pieces")
+        assert isinstance(names, list)
+        export(recipe.codec(), folder, {**about, "pieces": len(names)})
     if options.codes:
-        if not options.export:
-            raise SystemExit("--codes needs --export: codes are made by an exported codec")
+        if folder is None:
+            raise SystemExit("--codes needs --export or --checkpoint: which codec makes the codes")
         for split in ("train", "valid", "test"):
-            write_codes(options.codes / split, options.export, stems(split).usable)
+            write_codes(options.codes / split, folder, stems(split).usable)
     if options.measure:
-        codec = open_exported(options.export) if options.export else recipe.codec()
+        if folder is None:
+            load_state(state / STATE, recipe)
+        codec = open_exported(folder) if folder else recipe.codec()
         chosen = stems("test").usable[: options.measure]
         for count in options.codebooks or range(1, codec.codebooks + 1):
-            print(
-                json.dumps(
-                    {"codebooks": count, "pieces": len(chosen), **figures(codec, chosen, count)}
-                )
-            )
+            row = {"codebooks": count, "pieces": len(chosen), **figures(codec, chosen, count)}
+            print(json.dumps(row))
     return 0
+
+
+def _train(
+    options: argparse.Namespace,
+    run: Path,
+    recipe: Recipe,
+    model: Codec,
+    stems: Callable[[str, list[str] | None], Stems],
+) -> None:
+    about: dict[str, object] = {"part": options.part, "seed": options.seed}
+    about |= {"batch": options.batch, "frames": options.frames}
+    names: list[str] | None = None
+    if run.exists():
+        before = described(run)
+        names = [str(name) for name in cast("list[object]", before["pieces"])]
+        other = {key: before[key] for key in about if before[key] != about[key]}
+        if other:
+            raise SystemExit(f"{run} is another run's state, with {other}: give another --state")
+    pieces = stems("train", names)
+    about |= {"pieces": [stem.name for stem in pieces.usable], "skipped": pieces.skipped}
+    labels = (lambda stem: pitch_labels(model, stem)) if isinstance(model, BassCodec) else None
+    crops = Crops(pieces.usable, model.hop, options.frames, options.batch, labels)
+    train(
+        recipe,
+        crops.batch,
+        options.steps,
+        options.seed,
+        run.parent,
+        about,
+        save_seconds=options.save_seconds,
+        stop_after=options.stop_after,
+    )
