@@ -72,7 +72,7 @@ class Row:
 def _excerpt(piece: Piece, part: str, sample_rate: int) -> Excerpt:
     inside = slice(round(OFFSET_S * sample_rate), round((OFFSET_S + EXCERPT_S) * sample_rate))
     stems = {stem: piece.stem(stem, sample_rate, mono=True)[inside] for stem in STEMS}
-    context = np.sum([stems[stem] for stem in STEMS if stem != part], axis=0, dtype=np.float32)
+    context = np.stack([stems[stem] for stem in STEMS if stem != part]).sum(axis=0)
     return Excerpt(piece.folder.name, stems[part], context, tuple(piece.meta["scale"]))
 
 
@@ -162,11 +162,12 @@ def _files(name: str, folder: Path | None) -> dict[str, Path]:
 def _table(rows: Sequence[Row]) -> str:
     heads = ("generated", "95 % of it", "shuffled", "codec", "real")
     lines = ["{:6} {:36} {:>6} {:>9} {:>12} {:>8} {:>6} {:>6}".format("", "", "pieces", *heads)]
-    lines += [
-        f"{row.part:6} {row.measure:36} {row.pieces:6d} {row.generated:9.3f} "
-        f"{f'{row.low:.3f}-{row.high:.3f}':>12} {row.shuffled:8.3f} {row.codec:6.3f} {row.real:6.3f}"
-        for row in rows
-    ]
+    for row in rows:
+        within = f"{row.low:.3f}-{row.high:.3f}"
+        lines.append(
+            f"{row.part:6} {row.measure:36} {row.pieces:6d} {row.generated:9.3f} {within:>12} "
+            f"{row.shuffled:8.3f} {row.codec:6.3f} {row.real:6.3f}"
+        )
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ class Example:
 
     def powers(self) -> Tensor:
         """float32 [stems, ENERGY_ROWS, F], stems in the corpus' order."""
-        return torch.from_numpy(np.asarray(self.log_powers)).float().exp()
+        return torch.from_numpy(np.array(self.log_powers, dtype=np.float32)).exp()
 
 
 def _write(path: Path, array: NDArray[Any]) -> None:

@@ -122,7 +122,7 @@ class Run:
             losses = codebook_losses(self.model, batch)
         loss = weighted(losses)
         if not bool(torch.isfinite(loss)):
-            raise TrainingDiverged(f"the loss of step {self.step} is {float(loss)}")
+            raise TrainingDiverged(f"the loss of step {self.step} is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
