@@ -80,6 +80,8 @@ class Narrator:
                 elif event.type == "retry":
                     self.note(f"once more, attempt {event.data.get('attempt')}")
                 if event.type in FINAL:
+                    if event.type == "published":
+                        self._done(STAGES["publish"], time.monotonic() - began)
                     return event
         raise RuntimeError("the events ended before the job")
 

@@ -192,7 +192,8 @@ class Story:
         path = f"/v1/remixes/{remix['id']}"
         ended = self._narrator.follow(listener.events(f"{path}/events", alive))
         if ended.type != "published":
-            raise Refused({"title": f"The remix ended as {ended.type}", "detail": _why(ended.data)}, 422)
+            title = f"The remix ended as {ended.type}"
+            raise Refused({"title": title, "detail": _why(ended.data)}, 422)
         remix = listener.get(path)
         seed = remix["choices"]["seed"]
         name = "-".join((_slug(track["title"]), _slug(style), request.part, str(seed)))
