@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -16,11 +15,21 @@ from service.consent import endpoints as consent
 from service.database import Database
 from service.edge import BodyLimit, Observation, SecurityHeaders
 from service.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, install
+from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
+from service.provenance import endpoints as provenance
+from service.remixes import endpoints as remixes
 from service.settings import Settings, get_settings
 from service.storage import ObjectStore
 from service.templates import endpoints as templates
+from service.web import endpoints as web
 
+ROOMS = (catalog, templates, ingestion, consent, remixes, provenance, web)
+EVERYWHERE: dict[int | str, dict[str, Any]] = {
+    413: catalog.problem("`body-too-large`"),
+    422: catalog.problem("`invalid-request`"),
+    500: catalog.problem("`internal`: a bug of ours; nothing was changed"),
+}
 DESCRIPTION = """\
 Remixes that the artist allowed. An artist and a label register a track and its shares, make a
 template of what may change, and sign a grant; a listener asks for a remix within it and gets a
@@ -59,11 +68,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observation)
-    for router in (health.router, catalog.router, templates.router, consent.router):
-        app.include_router(router)
-    for room in ("ingestion", "remixes", "provenance", "web"):
-        if find_spec(f"service.{room}.endpoints"):
-            app.include_router(import_module(f"service.{room}.endpoints").router)
+    app.include_router(health.router)
+    for room in ROOMS:
+        app.include_router(room.router, responses=EVERYWHERE)
     return app
 
 
