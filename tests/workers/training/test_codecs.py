@@ -204,6 +204,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, part: str) -> No
     assert load_state(killed / STATE, one)["step"] == load_state(whole / STATE, two)["step"] == 10
     for (name, a), (_, b) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
+    other_seed = [*arguments, "--state", str(whole), "--seed", "4"]
+    with pytest.raises(SystemExit, match="another run"):
+        training(other_seed)
 
 
 def test_served_lookup_equals_audiocraft() -> None:
