@@ -29,6 +29,7 @@ from tests.jobs_house import House
 from tests.stories import Granted, Story
 
 LEASE_SECONDS = 3.0
+ATTEMPTS = 2
 PATIENCE_SECONDS = 150.0
 SONG_SECONDS = 12.0
 TERMS = {"styles": ["rock", "house"], "checkpoints": ["tiny-drums", "tiny-separator"]}
@@ -43,12 +44,18 @@ class Rig:
         self.home.mkdir()
         environment = {**os.environ, "REPRISE_CARDS": str(cards)}
         self.broker, url = embedded_broker(environment, folder / "broker.log", folder)
-        self.settings = Settings(home=self.home, broker_url=url, lease_seconds=LEASE_SECONDS)
+        self.settings = Settings(
+            home=self.home,
+            broker_url=url,
+            lease_seconds=LEASE_SECONDS,
+            max_attempts=ATTEMPTS,
+        )
         self.environment = {
             **environment,
             "REPRISE_HOME": str(self.home),
             "REPRISE_BROKER_URL": url,
             "REPRISE_LEASE_SECONDS": str(LEASE_SECONDS),
+            "REPRISE_MAX_ATTEMPTS": str(ATTEMPTS),
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
         }

@@ -35,6 +35,9 @@ from workers.workplace import Workplace
 
 log = structlog.get_logger(__name__)
 
+RETRY_SECONDS = 1.0
+"""Pause before the second attempt at a stage that failed; doubled before the third."""
+
 Ending = tuple[JobState, str, str]
 """Final state, reason and detail."""
 
@@ -165,7 +168,8 @@ class Attempt:
                 .execution_options(synchronize_session=False)
             )
             kind = session.scalars(select(Job.kind).where(Job.id == lease.job_id)).one()
-            owe(session, lease.job_id, kind, lease.stage, delay_seconds=2.0 ** (lease.attempt - 1))
+            delay = RETRY_SECONDS * 2.0 ** (lease.attempt - 1)
+            owe(session, lease.job_id, kind, lease.stage, delay_seconds=delay)
             emit(
                 session,
                 lease.job_id,

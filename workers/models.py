@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from checkpoints import registry
 from service.errors import Problem
 from service.permit import Permit
-from workers.regeneration.engine import Engine
-from workers.regeneration.loading import load_engine
-from workers.separation import Separator, load_separator
+
+if TYPE_CHECKING:
+    from workers.regeneration.engine import Engine
+    from workers.separation import Separator
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -40,13 +41,18 @@ class Models:
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, str], Any] = {}
 
-    def separator(self, permit: Permit, name: str, *, commercial: bool) -> Separator:
+    def separator(self, permit: Permit, name: str, *, commercial: bool) -> "Separator":
         """The separator of a card."""
+        # Imported on first use: torch takes seconds, and ingestion does without.
+        from workers.separation import load_separator
+
         checkpoint = _open(permit, name, commercial=commercial)
         return self._once(checkpoint, lambda: load_separator(checkpoint))
 
-    def engine(self, permit: Permit, name: str, *, commercial: bool) -> Engine:
+    def engine(self, permit: Permit, name: str, *, commercial: bool) -> "Engine":
         """The generator of a card and its codec, behind an engine that takes many jobs."""
+        from workers.regeneration.loading import load_engine
+
         generator = _open(permit, name, commercial=commercial)
         (required,) = generator.card.requires
         codec = _open(permit, required, commercial=commercial)

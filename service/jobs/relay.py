@@ -157,7 +157,8 @@ def relay_once(database: Database, bell: Bell, queues: Sequence[str]) -> int:
             if late:
                 with database.transaction() as session:
                     count = recall(session, queue, age)
-                log.warning("messages_lost_by_broker", queue=queue, count=count)
+                if count:
+                    log.warning("messages_lost_by_broker", queue=queue, count=count)
                 lying, waiting = lying - count, (waiting or 0) + count
         if not waiting or lying >= DEPTH:
             continue

@@ -69,9 +69,7 @@ async def follow(
 
 def _read(database: Database, job_id: str, after: int) -> list[tuple[int, ServerSentEvent]]:
     with database.snapshot() as session:
-        return [
-            (event.seq, _as_sent(event)) for event in events_after(session, job_id, after)
-        ]
+        return [(event.seq, _as_sent(event)) for event in events_after(session, job_id, after)]
 
 
 def _as_sent(event: Event) -> ServerSentEvent:
