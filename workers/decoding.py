@@ -242,11 +242,16 @@ def _without_padding(
 ) -> Iterator[NDArray[np.float32]]:
     """Drop the silence with which an encoder fills its last frame; FFmpeg leaves it in."""
     read = 0
+    held: NDArray[np.float32] | None = None
     for block in blocks:
-        before, read = read, read + len(block)
-        if stated is not None and stated < read <= stated + AAC_FRAME:
-            block = block[: max(0, stated - before)]
-        yield block
+        if held is not None:
+            yield held
+        held = block
+        read += len(block)
+    if held is None:
+        return
+    excess = read - stated if stated is not None else 0
+    yield held[: len(held) - excess] if 0 < excess < min(AAC_FRAME, len(held)) else held
 
 
 def _reason(error: Exception) -> str:

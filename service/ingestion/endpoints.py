@@ -133,18 +133,13 @@ async def ingest_track(
         while await run_in_threadpool(_state, request, who, track_id) == "ingesting":
             await anyio.sleep(POLL_SECONDS)
     response.headers.update(headers)
-    track = await run_in_threadpool(_read, request, who, track_id)
-    if found and track.state == "rejected":
-        document = settling.rejection(track)
-        return JSONResponse(
-            {**document, "instance": request.url.path},
-            int(document["status"]),
-            headers,
-            PROBLEM_MEDIA_TYPE,
-        )
+    track, rejection = await run_in_threadpool(_read, request, who, track_id)
+    if found and rejection is not None:
+        document = {**rejection, "instance": request.url.path}
+        return JSONResponse(document, document["status"], headers, PROBLEM_MEDIA_TYPE)
     if track.state == "ready":
         response.status_code = 200
-    return TrackAnswer.model_validate(track)
+    return track
 
 
 @router.get(
@@ -234,10 +229,10 @@ def _state(request: Request, who: Principal, track_id: str) -> str:
         return visible_track(session, who, track_id).state
 
 
-def _read(request: Request, who: Principal, track_id: str) -> Track:
+def _read(
+    request: Request, who: Principal, track_id: str
+) -> tuple[TrackAnswer, dict[str, Any] | None]:
     with request.app.state.database.snapshot() as session:
         track = visible_track(session, who, track_id)
-        # Loaded here, while there is a session, and out of it before it forgets.
-        _ = [share.party_id for share in track.shares]
-        session.expunge(track)
-        return track
+        rejected = settling.rejection(track) if track.state == "rejected" else None
+        return TrackAnswer.model_validate(track), rejected

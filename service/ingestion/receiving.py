@@ -39,6 +39,7 @@ OPEN_STATES = ("awaiting_audio", "rejected")
 STALL_SECONDS = 60.0
 ABANDONED_SECONDS = 24 * 3600.0
 MAX_HEADER = 1024
+WRITE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +103,37 @@ async def _write(chunks: AsyncIterator[bytes], path: Path) -> Received:
     head = b""
     count = 0
     kind: MediaKind | None = None
+    waiting = bytearray()
     async with await anyio.open_file(path, "xb") as sink:
-        while True:
-            try:
-                with anyio.fail_after(STALL_SECONDS):
-                    chunk = await anext(chunks, None)
-            except TimeoutError as error:
-                raise UploadStalled(
-                    f"nothing came for {STALL_SECONDS:g} s; send it again"
-                ) from error
-            except ClientDisconnect as error:
-                raise UploadInterrupted("the connection ended before the file did") from error
-            if chunk is None:
-                break
+        while chunk := await _next(chunks):
             count += len(chunk)
             if kind is None:
                 head += chunk[:HEAD_BYTES]
                 if len(head) >= HEAD_BYTES:
                     kind = _require_kind(head)
-            await sink.write(chunk)
+            waiting += chunk
+            if len(waiting) >= WRITE_BYTES:
+                await sink.write(waiting)
+                waiting.clear()
+        await sink.write(waiting)
     if count == 0:
         raise AudioEmpty("the body is empty; send the file's bytes as they are")
     return Received(path, kind or _require_kind(head), count)
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes:
+    """The next bytes of a body, empty at its end."""
+    try:
+        with anyio.fail_after(STALL_SECONDS):
+            # Starlette ends a body with an empty chunk, and a server may send one within.
+            async for chunk in chunks:
+                if chunk:
+                    return chunk
+    except TimeoutError as error:
+        raise UploadStalled(f"nothing came for {STALL_SECONDS:g} s; send it again") from error
+    except ClientDisconnect as error:
+        raise UploadInterrupted("the connection ended before the file did") from error
+    return b""
 
 
 def _require_kind(head: bytes) -> MediaKind:
