@@ -47,7 +47,7 @@ const form = new AskForm({
 async function showSong(offer) {
   $("song-title").textContent = offer.title;
   $("song-artist").textContent = offer.artist;
-  $("quota").textContent = `${offer.quota_remaining} of ${offer.quota_per_listener} remixes left for you.`;
+  $("quota").textContent = `${offer.quota_remaining} remixes left for you.`;
   if (shownTrack === offer.track_id) return;
   shownTrack = offer.track_id;
   unload("original");

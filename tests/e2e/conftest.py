@@ -1,0 +1,81 @@
+"""The whole thing, running: the demo's own command serves, and a real browser looks."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+# Makes `running` importable under pytest's importlib mode.
+sys.path.append(str(Path(__file__).parent))
+
+from running import DEMO_SECONDS, ROOT, Command, Demo, run_reprise
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--mute-audio",
+]
+
+
+@pytest.fixture
+def reprise(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Starts `reprise` commands on a home folder of the test's own, and ends them."""
+    started: list[Command] = []
+
+    def start(*arguments: str, home: Path = tmp_path / "home", cwd: Path = ROOT) -> Command:
+        started.append(run_reprise(home, *arguments, cwd=cwd))
+        return started[-1]
+
+    yield start
+    for command in started:
+        if command.process.poll() is None:
+            command.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`reprise demo`, told to its end once for all tests, and still up."""
+    root = tmp_path_factory.mktemp("demo")
+    folder = root / "demo"
+    folder.mkdir()
+    for name in ("song.flac", "song.ogg"):
+        if (ROOT / "demo" / name).exists():
+            (folder / name).symlink_to(ROOT / "demo" / name)
+    command = run_reprise(root / "home", "demo", "--seed", "7", "--folder", str(folder))
+    try:
+        command.wait_for("The page stays up", DEMO_SECONDS)
+        url = command.wait_for(r"Service at (\S+)", 1)[1]
+        page = command.wait_for(r"Page +(\S+)", 1)[1]
+        file = Path(command.wait_for(r"Remix +(\S+)", 1)[1])
+        yield Demo(command, root / "home", folder, url, page, file)
+    finally:
+        command.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium. Its absence is a failure in CI and a reason to skip elsewhere."""
+    if not CHROMIUM.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{CHROMIUM} is absent; CI installs it")
+        pytest.skip(f"{CHROMIUM} is absent: apt install chromium to run the browser tests")
+    with sync_playwright() as playwright:
+        # playwright makes a new, empty profile for each launch.
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=CHROMIUM_ARGUMENTS,
+            env={**os.environ, "HOME": os.environ.get("HOME", "/tmp")},
+        )
+        yield browser
+        browser.close()

@@ -1,0 +1,112 @@
+"""`reprise demo`, as a newcomer meets it: the story, the second remix, and the ways out."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import soundfile
+from running import DEMO_SECONDS, ROOT, Command, Demo, pids_below, run_reprise
+
+MEMORY_BYTES = 3 * 1024**3
+WALL_SECONDS = 90
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory the process has held so far (VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def test_the_story_ends_with_a_trusted_file_of_the_songs_length(demo: Demo) -> None:
+    assert re.search(r"Credential +trusted", demo.command.text)
+    song = next(demo.folder.glob("song.*"))
+    original, remix = soundfile.info(song), soundfile.info(demo.file)
+    # The catalogue holds the song at 44.1 kHz; the remix has exactly its length.
+    assert remix.samplerate == 44100
+    assert remix.frames == round(original.frames * 44100 / original.samplerate)
+
+
+def test_the_story_takes_its_time_and_memory_and_no_more(demo: Demo) -> None:
+    seconds = int(demo.command.wait_for(r"Done in (\d+) s", 1)[1])
+    peaks = {pid: peak_bytes(pid) for pid in pids_below(demo.command.process.pid)}
+    assert seconds <= WALL_SECONDS
+    assert len(peaks) >= 4, "broker, API, relay and worker run"
+    assert max(peaks.values()) <= MEMORY_BYTES
+
+
+def test_progress_is_shown_as_it_happens(demo: Demo) -> None:
+    at = [demo.command.text.index(f"… {stage}") for stage in ("take the song", "play the new")]
+    half = demo.command.text.index("50%", at[1])
+    assert at[0] < at[1] < half < demo.command.text.index("sign the file")
+
+
+def test_the_file_verifies_on_the_command_line_and_a_changed_one_does_not(
+    demo: Demo, tmp_path: Path
+) -> None:
+    def verify(file: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "service.cli", "verify", str(file)],
+            env={**os.environ, "REPRISE_HOME": str(demo.home)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert verify(demo.file).returncode == 0
+    content = bytearray(demo.file.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed = tmp_path / "changed.flac"
+    changed.write_bytes(content)
+    answer = verify(changed)
+    assert answer.returncode == 1
+    assert answer.stdout.startswith("invalid")
+
+
+def test_a_second_remix_uses_the_running_service_and_skips_the_separation(demo: Demo) -> None:
+    second = run_reprise(demo.home, "demo", "--seed", "8", "--folder", str(demo.folder))
+    assert second.process.wait(DEMO_SECONDS) == 0, second.text
+    assert f"Using the service that runs at {demo.url}" in second.text
+    assert "take the song apart (known already)" in second.text
+    other = Path(second.wait_for(r"Remix +(\S+)", 1)[1])
+    assert other != demo.file
+    assert other.read_bytes() != demo.file.read_bytes()
+    assert httpx.get(f"{demo.url}/healthz").is_success, "the service was left running"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--track", "nowhere.mp3"], ["nowhere.mp3", "no such file"]),
+        (["--track", "."], ["is a folder"]),
+        (["--track", "README.md"], ["WAV, FLAC, MP3, Ogg or M4A"]),
+        (["--part", "tuba"], ["PART=tuba", "bass and drums"]),
+        (["--style", "polka"], ['STYLE="polka"', "rock"]),
+    ],
+)
+def test_a_mistake_tells_the_way_out_and_starts_nothing(
+    reprise: Callable[..., Command], tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    command = reprise("demo", *arguments)
+    assert command.process.wait(30) == 1
+    command.wait_for("Not possible", 1)
+    for word in words:
+        assert word in command.text
+    assert "Traceback" not in command.text
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_text_file_named_mp3_is_refused_in_the_services_own_words(
+    demo: Demo, tmp_path: Path
+) -> None:
+    fake = tmp_path / "song.mp3"
+    fake.write_text("this is no music\n" * 400)
+    command = run_reprise(demo.home, "demo", "--track", str(fake), "--folder", str(demo.folder))
+    assert command.process.wait(60) == 1
+    assert "Traceback" not in command.text
+    assert re.search(r"type|audio|decod", command.text, re.IGNORECASE)
