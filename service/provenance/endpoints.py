@@ -1,22 +1,16 @@
 """Verification and credentials over HTTP."""
 
 import tempfile
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Annotated, Final
+from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
 from service.auth import Principal, require
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, problem
-from service.errors import InvalidRequest, NotFound, Problem
+from service.errors import NotFound
+from service.provenance.intake import reader, receive, room_for_a_file
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.provenance.reading import Reading
@@ -28,24 +22,7 @@ from service.remixes.reading import downloadable
 
 router = APIRouter(prefix="/v1", tags=["provenance"])
 
-_COPY_BYTES: Final = 1 << 20
-# Anybody may ask: this many readers at once. The rest wait (without a thread), then are refused.
-AT_ONCE: Final = 2
-WAIT_SECONDS: Final = 20.0
-_POLL_SECONDS: Final = 0.05
-
 Anyone = Annotated[Principal, Depends(require("listener", "artist", "label", "operator"))]
-
-_places = threading.BoundedSemaphore(AT_ONCE)
-
-
-class VerifyBusy(Problem):
-    """Too many verifications at once."""
-
-    status = 503
-    slug = "verify-busy"
-    title = "Too many files are being verified"
-
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
@@ -61,6 +38,8 @@ _FORM = {
     "/verify",
     summary="Verify a file",
     responses={
+        400: problem("`upload-interrupted`"),
+        408: problem("`upload-stalled`"),
         413: problem("`body-too-large`: the file is too large"),
         415: problem("`media-type-unsupported`: not WAV, FLAC, MP3 or M4A"),
         422: problem("`verify-unreadable`, `invalid-request`"),
@@ -87,12 +66,13 @@ async def verify(request: Request) -> Verdict:
     and not kept. For a remix made here the verdict says what was regenerated and by which
     checkpoint, who is credited, and whether the owners' consent still stands.
     """
-    with tempfile.TemporaryDirectory(prefix="reprise-verify-") as folder:
-        path = Path(folder) / "file"
-        with path.open("wb") as sink:
-            await _receive(request, sink)
-        async with _place():
-            return await run_in_threadpool(_verify, request, path)
+    async with room_for_a_file():
+        with tempfile.TemporaryDirectory(prefix="reprise-verify-") as folder:
+            path = Path(folder) / "file"
+            with path.open("wb") as sink:
+                await receive(request, sink)
+            async with reader():
+                return await run_in_threadpool(_verify, request, path)
 
 
 @router.get(
@@ -122,19 +102,6 @@ def remix_credential(request: Request, remix_id: str, who: Anyone) -> Credential
         )
 
 
-@asynccontextmanager
-async def _place() -> AsyncIterator[None]:
-    deadline = anyio.current_time() + WAIT_SECONDS
-    while not _places.acquire(blocking=False):
-        if anyio.current_time() >= deadline:
-            raise VerifyBusy("try again in a moment", headers={"Retry-After": "5"})
-        await anyio.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        _places.release()
-
-
 def _verify(request: Request, path: Path) -> Verdict:
     state = request.app.state
 
@@ -143,32 +110,3 @@ def _verify(request: Request, path: Path) -> Verdict:
             return consent_standing(session, store)
 
     return verify_file(path, load_trust(state.settings), standing)
-
-
-async def _receive(request: Request, sink: IO[bytes]) -> None:
-    """Write the file in the request's body to `sink` (the edge bounds the body)."""
-    try:
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            await _receive_form(request, sink)
-        else:
-            async for chunk in request.stream():
-                sink.write(chunk)
-    except ClientDisconnect as error:
-        # Or the edge cut it off, and answers in our place.
-        raise InvalidRequest("the connection ended before the body did") from error
-
-
-async def _receive_form(request: Request, sink: IO[bytes]) -> None:
-    try:
-        parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8)
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        raise InvalidRequest("the form cannot be read: send one part named file") from error
-    try:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise InvalidRequest("the form has no file in a part named file")
-        while chunk := await file.read(_COPY_BYTES):
-            sink.write(chunk)
-    finally:
-        await form.close()

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from service.provenance import endpoints, reading
+from service.provenance import intake, reading
 from tests.service.provenance.conftest import Studio
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -251,17 +252,41 @@ def test_an_answer_that_is_too_large_is_not_read(
 def test_too_many_at_once_wait_and_are_then_refused(
     studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "_places", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(endpoints, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(intake, "_readers", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(intake, "WAIT_SECONDS", 0.2)
     body = studio.mix.read_bytes()
-    endpoints._places.acquire()
+    intake._readers.acquire()
 
     response = send(client, body)
 
     problem(response, 503, "verify-busy")
     assert response.headers["retry-after"] == "5"
-    endpoints._places.release()
+    intake._readers.release()
     assert send(client, body).json()["verdict"] == "absent", "the place is free again"
+
+
+def test_a_file_that_arrives_too_slowly_is_given_up(
+    studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "RECEIVE_SECONDS", 0.2)
+    body = studio.mix.read_bytes()
+
+    def drip() -> Iterator[bytes]:
+        for start in range(0, 5_000, 1_000):
+            time.sleep(0.1)
+            yield body[start : start + 1_000]
+
+    problem(send(client, drip()), 408, "upload-stalled")
+
+
+def test_no_more_files_are_taken_in_than_may_lie_there(
+    studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_files", threading.BoundedSemaphore(1))
+    with intake._files:
+        problem(send(client, studio.mix.read_bytes()), 503, "verify-busy")
+
+    assert send(client, studio.mix.read_bytes()).status_code == 200
 
 
 def test_those_who_wait_are_served(studio: Studio, client: TestClient) -> None:
