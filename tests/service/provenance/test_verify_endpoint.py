@@ -2,7 +2,6 @@
 
 import tempfile
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -263,20 +262,6 @@ def test_too_many_at_once_wait_and_are_then_refused(
     assert response.headers["retry-after"] == "5"
     intake._readers.release()
     assert send(client, body).json()["verdict"] == "absent", "the place is free again"
-
-
-def test_a_file_that_arrives_too_slowly_is_given_up(
-    studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(intake, "RECEIVE_SECONDS", 0.2)
-    body = studio.mix.read_bytes()
-
-    def drip() -> Iterator[bytes]:
-        for start in range(0, 5_000, 1_000):
-            time.sleep(0.1)
-            yield body[start : start + 1_000]
-
-    problem(send(client, drip()), 408, "upload-stalled")
 
 
 def test_no_more_files_are_taken_in_than_may_lie_there(
