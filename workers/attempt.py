@@ -8,6 +8,7 @@ the broker. A process that dies writes nothing, and the reaper owes the stage ag
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from checkpoints.errors import CheckpointError
 from service.consent import gate
 from service.consent.refusals import ConsentRevoked
+from service.database import now
 from service.errors import Problem
 from service.jobs import lease as leases
 from service.jobs.events import emit
@@ -26,7 +28,7 @@ from service.jobs.finish import finish
 from service.jobs.lease import Lease, StaleLease
 from service.jobs.models import STAGES, Job, JobState
 from service.jobs.outbox import owe
-from service.permit import Permit
+from service.permit import Permit, PermitDenied
 from service.remixes.publishing import CancelledBefore
 from workers.artefacts import Made, keep
 from workers.record import JobRecord, load_record
@@ -69,6 +71,7 @@ class Attempt:
         self.lease = lease
         self.folder = workplace.folder()
         self.outcome = "done"
+        self.deadline: datetime | None = None
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True)
@@ -88,6 +91,8 @@ class Attempt:
             log.info("attempt_fenced_off", job_id=self.lease.job_id, stage=self.lease.stage)
             return True
         ending = ending_of(exc)
+        if isinstance(exc, PermitDenied) and self.deadline and now() >= self.deadline:
+            ending = (JobState.FAILED, "job-deadline-passed", exc.detail)
         if ending is None and self.lease.attempt >= self.workplace.settings.max_attempts:
             ending = (
                 JobState.FAILED,
@@ -111,6 +116,7 @@ class Attempt:
             permit = gate.permit(
                 session, place.keys, record.token, lease.stage, choices=record.stored_choices
             )
+        self.deadline = permit.valid_until
         with Watch(place, lease, permit) as watch:
             made = do(permit, Work(place, lease, record, watch, self.folder))
             if made is None:

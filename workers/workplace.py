@@ -1,6 +1,7 @@
 """The workplace: what every task of one worker process shares."""
 
 import os
+import shutil
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class Workplace:
     objects: ObjectStore
     keys: ServiceKeys
     models: Models
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -40,4 +41,22 @@ class Workplace:
 
     def folder(self) -> Path:
         """A fresh folder name for one attempt's files, on the disk of the home folder."""
-        return self.settings.home / "work" / new_id("try")
+        return self.settings.home / "work" / self.owner / new_id("try")
+
+    def sweep(self) -> None:
+        """Remove what killed workers of this machine left behind; call it before any work."""
+        for left in (self.settings.home / "work").glob(f"{socket.gethostname()}-*"):
+            number = left.name.rpartition("-")[2]
+            # In a container every worker has the same number: its predecessor's folder is ours.
+            if left.name == self.owner or not (number.isdigit() and _runs(int(number))):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

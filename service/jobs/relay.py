@@ -120,22 +120,6 @@ def untaken(session: Session, queue: str) -> int:
     )
 
 
-def recall(session: Session, queue: str, older_than_seconds: float) -> int:
-    """Make rows rung that long ago and never taken wait again; returns how many."""
-    rows = session.execute(
-        update(OutboxRow)
-        .where(
-            OutboxRow.queue == queue,
-            OutboxRow.taken_at.is_(None),
-            OutboxRow.released_at < now() - timedelta(seconds=older_than_seconds),
-        )
-        .values(released_at=None)
-        .returning(OutboxRow.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    return len(rows)
-
-
 def relay_once(database: Database, bell: Bell, queues: Sequence[str]) -> int:
     """Carry what may be carried now; returns the number of messages rung.
 
@@ -144,26 +128,12 @@ def relay_once(database: Database, bell: Bell, queues: Sequence[str]) -> int:
     rung = 0
     for queue in queues:
         with database.snapshot() as session:
-            lying = untaken(session, queue)
-            waiting = session.scalar(
-                select(func.count())
-                .select_from(OutboxRow)
-                .where(OutboxRow.queue == queue, OutboxRow.released_at.is_(None))
-            )
-        if lying:
-            age = RING_AGAIN_SECONDS if bell.depth(queue) == 0 else RING_ANYWAY_SECONDS
-            with database.snapshot() as session:
-                late = _late(session, queue, age)
-            if late:
-                with database.transaction() as session:
-                    count = recall(session, queue, age)
-                if count:
-                    log.warning("messages_lost_by_broker", queue=queue, count=count)
-                lying, waiting = lying - count, (waiting or 0) + count
-        if not waiting or lying >= DEPTH:
+            room = DEPTH - untaken(session, queue)
+            waiting = _is_waiting(session, queue)
+        if not waiting or room <= 0:
             continue
         with database.transaction() as session:
-            messages = pick(session, queue, DEPTH - lying)
+            messages = pick(session, queue, room)
         for index, message in enumerate(messages):
             try:
                 bell.ring(message.queue, message.task, message.job_id)
@@ -174,13 +144,49 @@ def relay_once(database: Database, bell: Bell, queues: Sequence[str]) -> int:
     return rung
 
 
-def _late(session: Session, queue: str, age: float) -> bool:
-    query = select(OutboxRow.id).where(
+def recall_lost(database: Database, bell: Bell, queues: Sequence[str]) -> int:
+    """Let messages that the broker has lost wait again; returns how many. Raises `BrokerAway`.
+
+    A message rung a while ago and never taken is lost if nothing lies in the broker any more. It
+    may also have been taken from the broker by a worker that died at once: so after a long while
+    it is rung again in any case.
+    """
+    count = 0
+    for queue in queues:
+        with database.snapshot() as session:
+            late = _late(session, queue, RING_AGAIN_SECONDS)
+        if not late:
+            continue
+        age = RING_AGAIN_SECONDS if bell.depth(queue) == 0 else RING_ANYWAY_SECONDS
+        with database.transaction() as session:
+            lost = session.execute(
+                update(OutboxRow)
+                .where(OutboxRow.id.in_(_late_ids(queue, age)))
+                .values(released_at=None)
+                .returning(OutboxRow.id)
+                .execution_options(synchronize_session=False)
+            ).all()
+        if lost:
+            log.warning("messages_lost_by_broker", queue=queue, count=len(lost))
+        count += len(lost)
+    return count
+
+
+def _is_waiting(session: Session, queue: str) -> bool:
+    query = select(OutboxRow.id).where(OutboxRow.queue == queue, OutboxRow.released_at.is_(None))
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def _late_ids(queue: str, age: float) -> Select[int]:
+    return select(OutboxRow.id).where(
         OutboxRow.queue == queue,
         OutboxRow.taken_at.is_(None),
         OutboxRow.released_at < now() - timedelta(seconds=age),
     )
-    return session.scalars(query.limit(1)).first() is not None
+
+
+def _late(session: Session, queue: str, age: float) -> bool:
+    return session.scalars(_late_ids(queue, age).limit(1)).first() is not None
 
 
 def _give_back(database: Database, messages: Sequence[Message]) -> None:
@@ -212,6 +218,7 @@ def run_relay(
         try:
             if waited >= next_reap:
                 reap(database, settings)
+                recall_lost(database, bell, queues)
                 next_reap = waited + REAP_EVERY_SECONDS
             relay_once(database, bell, queues)
         except (BrokerAway, DBAPIError, Problem) as error:

@@ -74,7 +74,7 @@ def regenerate(permit: Permit, work: Work) -> Made:
         handle = engine.submit(request)
     except InvalidGenerationRequest as error:
         raise GenerationRefused(str(error), field=error.field) from error
-    generation = _wait(handle, work)
+    generation = _wait(permit, handle, work)
     part = Audio(
         np.ascontiguousarray(generation.audio.numpy(), dtype=np.float32), engine.sample_rate
     )
@@ -88,10 +88,11 @@ def regenerate(permit: Permit, work: Work) -> Made:
     return Made(key, "regenerate", digest, MEDIA_TYPE, meta)
 
 
-def _wait(handle: Handle, work: Work) -> Generation:
+def _wait(permit: Permit, handle: Handle, work: Work) -> Generation:
     # Whatever ends the wait early ends the generation too, before the model's next step.
     try:
         while not handle.done:
+            permit.require("regenerate")
             work.watch.check()
             work.watch.progress(handle.progress)
             with suppress(TimeoutError):

@@ -99,6 +99,7 @@ def test_a_lost_broker_s_messages_are_rung_again(
     taken = take(house, bell)
     bell.forget()
     time.sleep(0.1)
+    assert relay.recall_lost(house.database, bell, ["remix"]) == 2
     relay_once(house, bell)
     assert Counter(bell.rung) == Counter(jobs + [j for j in jobs if j != taken])
 
@@ -111,8 +112,22 @@ def test_messages_that_still_lie_there_are_not_rung_again(
     bell = ListBell()
     relay_once(house, bell)
     time.sleep(0.1)
+    assert relay.recall_lost(house.database, bell, ["remix"]) == 0
     assert relay_once(house, bell) == 0
     assert len(bell.rung) == 1
+
+
+def test_a_message_taken_by_a_worker_that_died_is_rung_again_in_the_end(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "RING_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "RING_ANYWAY_SECONDS", 0.1)
+    house.ask(house.grant())
+    bell = ListBell()
+    relay_once(house, bell)
+    time.sleep(0.2)
+    assert relay.recall_lost(house.database, bell, ["remix"]) == 1
+    assert relay_once(house, bell) == 1
 
 
 def test_a_broker_that_is_away_loses_nothing(house: House) -> None:

@@ -92,9 +92,7 @@ def test_a_stage_hands_over_to_the_next(house: House, place: Workplace) -> None:
         ("stage", "started"),
         ("stage", "finished"),
     ]
-    assert not (house.settings.home / "work").exists() or not any(
-        (house.settings.home / "work").iterdir()
-    ), "an attempt leaves no files"
+    assert list((house.settings.home / "work").glob("*/*")) == [], "an attempt leaves no files"
 
 
 def test_one_message_delivered_many_times_does_the_work_once(
@@ -324,3 +322,14 @@ def test_an_artefact_whose_object_is_gone_is_made_again(house: House, place: Wor
     run_stage(place, job_id, "separate", stage)
     assert house.count(Artefact) == 1
     assert find(place.database, place.objects, artefact_key("separate", x=1)) is None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_a_killed_worker_left_is_swept(place: Workplace) -> None:
+    work = place.settings.home / "work"
+    host = place.owner.rpartition("-")[0]
+    dead, living, other = work / f"{host}-999999999", work / f"{host}-1", work / "elsewhere-7"
+    for folder in (dead, living, other):
+        (folder / "try_1").mkdir(parents=True)
+    place.sweep()
+    assert [folder.exists() for folder in (dead, living, other)] == [False, True, True]

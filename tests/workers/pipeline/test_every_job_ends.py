@@ -45,6 +45,7 @@ class Chaos:
 
     def step(self) -> None:
         """Something happens."""
+        relay.recall_lost(self.house.database, self, ["remix"])
         relay.relay_once(self.house.database, self, ["remix"])
         if self.draw.random() < 0.05:
             self.lying.clear()
@@ -83,7 +84,7 @@ def test_every_accepted_job_ends_once_with_a_reason(
     place = Workplace.of(house.settings)
     chaos = Chaos(house, place, seed)
     grants = [house.grant() for _ in range(3)]
-    jobs = [house.ask(grants[n % 3], house.story.listener(f"l{n % 4}")) for n in range(18)]
+    jobs = [house.ask(grants[n % 3], house.story.listener(f"l{n % 4}")) for n in range(12)]
     deadline = time.monotonic() + 240
     steps = 0
     while {house.job(j).state for j in jobs} - set(FINAL) and time.monotonic() < deadline:

@@ -1,0 +1,200 @@
+"""The whole pipeline with small real models, stage by stage, without Celery."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.io import wavfile
+
+from service.catalog.models import Stem
+from service.consent import gate
+from service.jobs.models import ACTIVE, Artefact, Job, JobState
+from service.provenance.models import Credential
+from tests.remix_rig import Rig, song
+from tests.stories import Granted
+from tests.tiny_checkpoints import write_tiny_checkpoints
+from workers.mixing import stretched_frames
+from workers.pipeline import perform
+from workers.workplace import Workplace
+
+SECONDS = 6.0
+NAMES = ("drums", "bass", "other", "vocals")
+
+
+class Studio(Rig):
+    """The rig without its processes: the test itself performs the stages."""
+
+    def __init__(self, folder: Path, cards: Path) -> None:
+        super().__init__(folder, cards)
+        self.place = Workplace.of(self.settings)
+
+    def play(self, granted: Granted, **choices: Any) -> Job:
+        """A remix from acceptance to its end."""
+        job_id = self.house.ask(granted, **choices)
+        while (job := self.house.job(job_id)).state in ACTIVE:
+            perform(self.place, job_id, job.stage)
+        return job
+
+    def stage_object(self, job: Job, granted: Granted, stage: str, name: str | None = None) -> Any:
+        """Samples [T, channels] of what a stage kept."""
+        with self.database.snapshot() as session:
+            artefact = session.get_one(Artefact, job.artefacts[stage])
+            digest = artefact.meta["objects"][name] if name else artefact.object_sha256
+            assert digest is not None
+            permit = gate.permit_upload(session, granted.owners[0].principal, granted.track_id)
+        path = self.objects.fetch(permit, digest, self.folder / "object.wav")
+        return soundfile.read(path, dtype="float32", always_2d=True)[0]
+
+    def cached(self, job: Job) -> set[str]:
+        """Stages that found their artefact."""
+        return {e.data["stage"] for e in self.house.events(job.id) if e.data.get("cached")}
+
+    def with_stems(self, seconds: float = SECONDS, **terms: Any) -> Granted:
+        """A track whose artist sent the stems."""
+        granted = self.granted(seconds, **terms)
+        owner = granted.owners[0].principal
+        for number, name in enumerate(NAMES):
+            path = self.folder / f"{name}.wav"
+            wavfile.write(path, 44_100, (song(seconds) * (0.1 + 0.1 * number)).T)
+            with self.database.snapshot() as session:
+                permit = gate.permit_upload(session, owner, granted.track_id)
+            digest = self.objects.put(permit, path)
+            with self.database.transaction() as session:
+                session.add(
+                    Stem(
+                        track_id=granted.track_id,
+                        name=name,
+                        object_sha256=digest,
+                        source="uploaded",
+                    )
+                )
+        return granted
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRISE_HOME", str(folder / "home"))
+        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
+        made = Studio(folder, folder / "cards")
+        yield made
+        made.place.database.dispose()
+        made.database.dispose()
+
+
+@pytest.fixture(scope="module")
+def granted(studio: Studio) -> Granted:
+    return studio.granted(SECONDS, tempo_percent={"min": -10, "max": 10})
+
+
+def test_a_remix_is_published_with_its_credential(studio: Studio, granted: Granted) -> None:
+    job = studio.play(granted, seed=7)
+    assert (job.state, job.reason) == (JobState.PUBLISHED, "published"), job.reason_detail
+    assert job.result is not None
+    assert set(job.artefacts) == {"separate", "regenerate", "mix", "stamp"}
+    assert job.result["seconds"] == SECONDS
+    with studio.database.snapshot() as session:
+        credential = session.get_one(Credential, job.id)
+        assert credential.file_sha256 == job.result["sha256"]
+        assert credential.manifest["validation_state"] == "Trusted"
+    assert {c["role"] for c in job.result["credits"] if c["ai"]} == {"drums"}
+
+
+def test_the_second_remix_skips_separation_and_the_same_one_skips_the_model(
+    studio: Studio, granted: Granted
+) -> None:
+    first = studio.play(granted, seed=7)
+    other = studio.play(granted, seed=8)
+    assert studio.cached(other) == {"separate"}
+    again = studio.play(granted, seed=7)
+    assert {"separate", "regenerate", "mix"} <= studio.cached(again)
+    assert again.artefacts["mix"] == first.artefacts["mix"]
+    assert other.artefacts["regenerate"] != first.artefacts["regenerate"]
+    assert again.artefacts["stamp"] != first.artefacts["stamp"], "each job signs its own"
+
+
+def test_the_same_order_gives_the_same_samples_when_made_again(
+    studio: Studio, granted: Granted
+) -> None:
+    job = studio.play(granted, seed=21)
+    part = studio.stage_object(job, granted, "regenerate")
+    with studio.database.transaction() as session:
+        for stage in ("regenerate", "mix"):
+            session.delete(session.get_one(Artefact, job.artefacts[stage]))
+    again = studio.play(granted, seed=21)
+    assert "regenerate" not in studio.cached(again)
+    np.testing.assert_array_equal(studio.stage_object(again, granted, "regenerate"), part)
+
+
+def test_an_artist_s_own_stems_are_not_separated_and_stay_bit_exact(studio: Studio) -> None:
+    granted = studio.with_stems(checkpoints=["tiny-drums"])
+    job = studio.play(granted, seed=1)
+    assert job.state == JobState.PUBLISHED, job.reason_detail
+    expected = sum((song(SECONDS) * (0.1 + 0.1 * n)).T for n in (1, 2, 3))
+    kept = sum(studio.stage_object(job, granted, "separate", name) for name in NAMES[1:])
+    np.testing.assert_allclose(kept, expected, atol=1e-6)
+    mixed = studio.stage_object(job, granted, "mix")
+    assert mixed.shape == kept.shape
+    with studio.database.snapshot() as session:
+        credential = session.get_one(Credential, job.id)
+        stated = str(credential.manifest)
+    assert "tiny-separator" not in stated
+
+
+def test_a_tempo_change_gives_the_stretched_length(studio: Studio, granted: Granted) -> None:
+    job = studio.play(granted, seed=2, tempo_percent=5)
+    assert job.state == JobState.PUBLISHED, job.reason_detail
+    frames = stretched_frames(round(SECONDS * 44_100), 5)
+    assert len(studio.stage_object(job, granted, "mix")) == frames
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "mp3", "m4a"])
+def test_every_format_leaves_with_a_credential(
+    studio: Studio, granted: Granted, audio_format: str
+) -> None:
+    job = studio.play(granted, seed=7, format=audio_format)
+    assert job.state == JobState.PUBLISHED, job.reason_detail
+
+
+def test_a_template_without_a_separator_needs_the_artist_s_stems(studio: Studio) -> None:
+    job = studio.play(studio.granted(SECONDS, checkpoints=["tiny-drums"]))
+    assert (job.state, job.reason) == (JobState.REFUSED, "checkpoint-not-named")
+    assert "separator" in (job.reason_detail or "")
+
+
+def test_flipped_weights_fail_the_job_and_publish_nothing(studio: Studio) -> None:
+    granted = studio.granted(SECONDS)
+    weights = studio.folder / "cards" / "tiny-drums" / "model.safetensors"
+    original = weights.read_bytes()
+    weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    try:
+        job = studio.play(granted, seed=3)
+    finally:
+        weights.write_bytes(original)
+    assert (job.state, job.reason) == (JobState.FAILED, "checkpoint-hash-mismatch")
+    assert job.result is None
+
+
+def test_weights_exchanged_after_admission_are_not_used(studio: Studio) -> None:
+    granted = studio.granted(SECONDS)
+    job_id = studio.house.ask(granted, seed=4)
+    card = studio.folder / "cards" / "tiny-separator.toml"
+    original = card.read_text()
+    config = studio.folder / "cards" / "tiny-separator" / "config.json"
+    config_text = config.read_text()
+    try:
+        config.write_text(config_text + " ")
+        old = hashlib.sha256(config_text.encode()).hexdigest()
+        new = hashlib.sha256(config.read_bytes()).hexdigest()
+        card.write_text(original.replace(old, new))
+        perform(studio.place, job_id, "separate")
+    finally:
+        config.write_text(config_text)
+        card.write_text(original)
+    job = studio.house.job(job_id)
+    assert (job.state, job.reason) == (JobState.FAILED, "checkpoint-changed")
