@@ -16,7 +16,8 @@ FORM = b"multipart/form-data; boundary=x"
 
 def request(content_type: bytes, then: Message | None) -> Request:
     """A request whose body begins, and then is silent (or ends with `then`)."""
-    messages: list[Message] = [{"type": "http.request", "body": b"RIFF", "more_body": True}]
+    begin = b"--x\r\n" if content_type == FORM else b"RIFF"
+    messages: list[Message] = [{"type": "http.request", "body": begin, "more_body": True}]
 
     async def receive() -> Message:
         if messages:
