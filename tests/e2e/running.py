@@ -47,10 +47,16 @@ class Command:
                 pytest.fail(f"no {pattern!r} in the output of the command:\n{self.text}")
             time.sleep(0.1)
 
-    def end(self, number: int = signal.SIGINT, seconds: float = 30) -> int:
+    def status(self, seconds: float = 60 * PATIENCE) -> int:
+        """Wait for the end; the exit status."""
+        status = self.process.wait(seconds)
+        time.sleep(0.3)  # What it printed last is read by then.
+        return status
+
+    def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal and wait; the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return self.status()
 
 
 def run_reprise(home: Path, *arguments: str, cwd: Path = ROOT) -> Command:

@@ -70,7 +70,7 @@ def test_the_file_verifies_on_the_command_line_and_a_changed_one_does_not(
 
 def test_a_second_remix_uses_the_running_service_and_skips_the_separation(demo: Demo) -> None:
     second = run_reprise(demo.home, "demo", "--seed", "8", "--folder", str(demo.folder))
-    assert second.process.wait(DEMO_SECONDS) == 0, second.text
+    assert second.status(DEMO_SECONDS) == 0, second.text
     assert f"Using the service that runs at {demo.url}" in second.text
     assert "take the song apart (known already)" in second.text
     other = Path(second.wait_for(r"Remix +(\S+)", 1)[1])
@@ -93,7 +93,7 @@ def test_a_mistake_tells_the_way_out_and_starts_nothing(
     reprise: Callable[..., Command], tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     command = reprise("demo", *arguments)
-    assert command.process.wait(30) == 1
+    assert command.status() == 1
     command.wait_for("Not possible", 1)
     for word in words:
         assert word in command.text
@@ -107,6 +107,6 @@ def test_a_text_file_named_mp3_is_refused_in_the_services_own_words(
     fake = tmp_path / "song.mp3"
     fake.write_text("this is no music\n" * 400)
     command = run_reprise(demo.home, "demo", "--track", str(fake), "--folder", str(demo.folder))
-    assert command.process.wait(60) == 1
+    assert command.status() == 1
     assert "Traceback" not in command.text
     assert re.search(r"type|audio|decod", command.text, re.IGNORECASE)
