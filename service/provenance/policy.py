@@ -78,7 +78,8 @@ def _ingredients(store: ManifestStore) -> list[str]:
 
 
 def _source_type(store: ManifestStore) -> list[str]:
-    found = {action.get("digitalSourceType") for action in store.actions}
+    # A list: a stranger may have put something that does not hash.
+    found = [action.get("digitalSourceType") for action in store.actions]
     return [
         f"no action has the digital source type {needed.rsplit('/', 1)[1]}"
         for needed in (labels.COMPOSITE_WITH_MODEL, labels.MADE_BY_MODEL)
