@@ -61,8 +61,18 @@ format: $(VENV)/.test-installed ## Put the code in the house style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-train: $(VENV)/.test-installed ## Train the bundled models from a seed (hours; resumes where it stopped)
-	$(VENV)/bin/python -m workers.training --help
+# Where runs keep their state, and the folder that the trained checkpoints are written to.
+TRAINING ?= $(or $(REPRISE_HOME),.reprise)/training
+TRAINED = $(TRAINING)/checkpoints
+
+train: $(VENV)/.test-installed ## Train the bundled models from their seeds (hours; goes on where it stopped)
+	test -e $(TRAINING)/corpus/manifest.json || $(VENV)/bin/python -m workers.training data --out $(TRAINING)/corpus
+	$(VENV)/bin/python -m workers.training separator --corpus $(TRAINING)/corpus --state $(TRAINING)/separator --export $(TRAINED)/reprise-separator
+	for part in drums bass; do \
+	  $(VENV)/bin/python -m workers.training codec --part $$part --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$$part --export $(TRAINED)/reprise-$$part-codec && \
+	  $(VENV)/bin/python -m workers.training generator --part $$part --corpus $(TRAINING)/corpus --codec $(TRAINED)/reprise-$$part-codec --state $(TRAINING)/generator-$$part --export $(TRAINED)/reprise-$$part || exit 1; \
+	done
+	$(VENV)/bin/reprise bench quality --corpus $(TRAINING)/corpus --folder $(TRAINED)
 
 bench: $(VENV)/.test-installed ## Print the quality table of the bundled models
 	$(VENV)/bin/reprise bench quality
