@@ -1,1 +1,1 @@
-"""What runs beside the GPU: separation, regeneration, mixing, stamping and the training of weights."""
+"""What runs beside the GPU: separation, regeneration, mixing, stamping, training."""
