@@ -24,7 +24,7 @@ import torch
 from demucs.apply import apply_model
 from demucs.hdemucs import HDemucs
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -176,7 +176,7 @@ class Run:
             with safe_open(path, framework="pt") as file:
                 facts = file.metadata() or {}
             tensors = load_file(path)
-        except Exception as error:
+        except SafetensorError as error:
             raise ValueError(f"damaged training state in {folder.name}: {error}") from error
         if facts.get("seed") != str(self.recipe.seed):
             raise ValueError(
@@ -193,7 +193,7 @@ class Run:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.step = int(facts["step"])
-        self.corpus = str(facts["corpus"])
+        self.corpus = facts.get("corpus", "")
         return True
 
 
