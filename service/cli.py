@@ -97,8 +97,10 @@ def relay() -> None:
 
     from service.database import Database
     from service.jobs.relay import run_relay
+    from service.logs import configure_logs
     from service.queue import CeleryBell, celery_app
 
+    configure_logs()
     settings = get_settings()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
