@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database
 from service.errors import Problem
+from service.logs import configure_logs
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.schemas import Consent, Verdict
 from service.provenance.standing import consent_standing, unknown_standing
@@ -29,6 +30,8 @@ def verify_command(file: Path, *, as_json: bool = False, settings: Settings | No
     0: trusted; 1: valid, invalid or absent; 2: it could not be read.
     """
     settings = settings or get_settings()
+    # Logs go to stderr: what is printed here is the answer, and may be JSON.
+    configure_logs()
     # Neither markup nor wrapping: the text is a stranger's, and JSON must stay JSON.
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.provenance import reading
 from service.provenance.command import verify_command
 from service.settings import Settings
 from service.storage import file_sha256
@@ -18,6 +19,8 @@ def test_a_trusted_file_ends_with_0_and_says_everything(
     studio: Studio, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, stamped = studio.publish()
+
+    capsys.readouterr()
 
     assert verify_command(stamped.path, settings=settings) == 0
 
@@ -34,6 +37,8 @@ def test_json_is_json(
 ) -> None:
     _, stamped = studio.publish()
 
+    capsys.readouterr()
+
     assert verify_command(stamped.path, as_json=True, settings=settings) == 0
 
     verdict = json.loads(capsys.readouterr().out)
@@ -49,6 +54,7 @@ def test_anything_else_ends_with_1(
     data = bytearray(stamped.path.read_bytes())
     data[-1000] ^= 1
     changed.write_bytes(data)
+    capsys.readouterr()
 
     assert verify_command(studio.mix, settings=settings) == 1
     assert capsys.readouterr().out.startswith("absent: ")
@@ -72,6 +78,7 @@ def test_without_a_database_the_consent_is_unknown(
 ) -> None:
     _, stamped = studio.publish()
     monkeypatch.setenv("REPRISE_TRUST_ANCHORS", str(settings.home / "ca" / "root.pem"))
+    capsys.readouterr()
 
     for elsewhere in (
         at_another_home(settings, tmp_path),
@@ -102,6 +109,22 @@ def test_a_file_that_cannot_be_read_ends_with_2(
             assert json.loads(said)["type"].startswith("/problems/")
 
 
+def test_a_log_line_does_not_get_into_the_json(
+    studio: Studio,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "SECONDS", 0.001)
+    capsys.readouterr()
+
+    assert verify_command(studio.mix, as_json=True, settings=settings) == 2
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["type"] == "/problems/verify-unreadable"
+    assert "verify_child_ended" in captured.err
+
+
 def test_a_title_cannot_steer_the_terminal(
     studio: Studio, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +135,7 @@ def test_a_title_cannot_steer_the_terminal(
         sha256=file_sha256(studio.original),
     )
     stamped = studio.stamp(studio.ask(), track=track)
+    capsys.readouterr()
 
     assert verify_command(stamped.path, settings=settings) == 0
 
