@@ -122,15 +122,16 @@ class Story:
         self, request: DemoRequest, track: dict[str, Any], artist: Owner, label: Owner
     ) -> dict[str, Any]:
         card = request.generator()
+        separator = registry.separator_for(self._settings.separator, commercial=False)
+        models = f"{card.name} {separator.name}"
         for entry in self._memory.values():
-            known = entry.get("templates", {}).get(card.name)
+            known = entry.get("templates", {}).get(models)
             if entry.get("track_id") == track["id"] and known:
                 with suppress(Refused):
                     grant = artist.api.get(f"/v1/grants/{known['grant_id']}")
                     if grant["state"] == "open":
                         self._narrator.note(f"Its grant for new {request.part} is signed and open")
                         return known
-        separator = registry.separator_for(self._settings.separator, commercial=False)
         terms = {
             "part": request.part,
             "styles": list(card.styles),
@@ -163,7 +164,7 @@ class Story:
         }
         for entry in self._memory.values():
             if entry.get("track_id") == track["id"]:
-                entry["templates"][card.name] = known
+                entry["templates"][models] = known
         self._remember()
         return known
 

@@ -22,6 +22,7 @@ from service.embedded.ports import listen
 from service.migrations import migrate
 from service.settings import Settings
 
+DEFAULT_HOME = Settings.model_fields["home"].default
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
 CRASH_WINDOW_SECONDS = 60.0
@@ -142,11 +143,10 @@ class Stack:
             raise AlreadyRunning(running_url(self.home)) from error
 
     def _environment(self) -> dict[str, str]:
-        environment = {
-            **os.environ,
-            "REPRISE_HOME": str(self.home),
-            "REPRISE_PUBLIC_URL": self.url,
-        }
+        environment = {**os.environ, "REPRISE_PUBLIC_URL": self.url}
+        # Unset here, it stays unset: pulled checkpoints lie in the user's cache for all parts.
+        if "REPRISE_HOME" in os.environ or self._settings.home != DEFAULT_HOME:
+            environment["REPRISE_HOME"] = str(self.home)
         # Threads that spin while they wait make two cores slower than one.
         for name, value in (
             ("OMP_NUM_THREADS", str(min(8, len(os.sched_getaffinity(0))))),
