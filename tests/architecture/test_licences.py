@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 ALLOWED = re.compile(
-    r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|ISCL|MPL|Mozilla|Zlib|Unlicense|HPND|0BSD"
-    r"|LGPL|Lesser General Public|CC0|Public Domain)\b|BSD-?[0-9]",
+    r"\b(MIT|BSD|Apache|PSF|Python Software Foundation|ISC|ISCL|MPL|Mozilla|Zlib|Unlicense|HPND"
+    r"|0BSD|LGPL|Lesser General Public|CC0|Public Domain)\b|BSD-?[0-9]",
     re.IGNORECASE,
 )
 FORBIDDEN = re.compile(r"(?<!L)(?<!Lesser )\bA?GPL|Non-?Commercial|-NC-|Proprietary", re.IGNORECASE)
