@@ -10,6 +10,7 @@ CARDS: dict[str, dict[str, object]] = {
         "role": "separator",
         "sources": ["drums", "bass", "other", "vocals"],
     },
+    "test-vocals-separator": {"role": "separator", "sources": ["vocals", "other"]},
     "test-drums-codec": {"role": "codec", "parts": ["drums"]},
     "test-bass-codec": {"role": "codec", "parts": ["bass"]},
     "test-drums": {

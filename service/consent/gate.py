@@ -36,7 +36,7 @@ from service.database import new_id, now
 from service.errors import NotFound
 from service.permit import Permit, PermitDenied
 from service.settings import Settings
-from service.templates.capability import cards_of, check_capability
+from service.templates.capability import cards_of, check_capability, check_stems
 from service.templates.choices import Choices, check_choices, choices_sha256
 from service.templates.versions import get_version
 
@@ -82,7 +82,7 @@ def admit(
     """Let one remix through, and mint its job token; the caller's transaction takes the quota.
 
     Without `version` the newest one with an open grant counts. Raises `NotFound`,
-    `ChoiceOutsideTemplate`, or a refusal of `service.consent.refusals`.
+    `ChoiceOutsideTemplate`, `PartNotSupported`, or a refusal of `service.consent.refusals`.
     """
     grant = find_open_grant(session, template_id, version)
     payload = verify_standing(session, grant)
@@ -98,6 +98,7 @@ def admit(
     settled = choices.settled()
     check_choices(made, settled, track)
     check_capability(terms)
+    check_stems(terms, {stem.name for stem in track.stems})
     take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
     moment = now()
     deadline = min(moment + timedelta(seconds=settings.job_deadline_seconds), end_of(payload))

@@ -1,5 +1,7 @@
 """What the named checkpoints can make: a template promises nothing that no model can keep."""
 
+from collections.abc import Collection
+
 from checkpoints import registry
 from checkpoints.card import Card
 from service.errors import Problem
@@ -74,3 +76,24 @@ def check_capability(terms: TemplateTerms) -> None:
     generator_of(terms)
     for card in cards_of(terms).values():
         registry.require_licence(card, commercial=terms.commercial)
+
+
+def check_stems(terms: TemplateTerms, stems: Collection[str]) -> None:
+    """Raise `PartNotSupported` unless the stem to be replaced is there or can be separated.
+
+    `stems` are the names of those the artist gave. Asked when a remix is, so that nobody waits
+    for a job that cannot end well.
+    """
+    if terms.part in stems:
+        return
+    separators = [card for card in cards_of(terms).values() if card.role == "separator"]
+    if any(terms.part in card.sources for card in separators):
+        return
+    if not separators:
+        raise PartNotSupported(
+            f"the track has no {terms.part} stem and the template names no separator: upload the "
+            "stems, or name a separator in a new version of the template",
+            part=terms.part,
+        )
+    can = "; ".join(f"{card.name} makes {', '.join(card.sources)}" for card in separators)
+    raise PartNotSupported(f"no separator named makes {terms.part}: {can}", part=terms.part)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.auth import Principal
-from service.catalog.models import Party, Share
+from service.catalog.models import Party, Share, Stem
 from service.consent import gate, standing
 from service.consent.models import Grant
 from service.consent.refusals import (
@@ -19,6 +19,7 @@ from service.consent.refusals import (
 )
 from service.database import now
 from service.errors import NotFound
+from service.templates.capability import PartNotSupported
 from service.templates.choices import ChoiceOutsideTemplate
 from tests.stories import Granted, Story
 
@@ -185,6 +186,29 @@ def test_choices_outside_the_template_take_no_quota(story: Story) -> None:
     for _ in range(3):
         with pytest.raises(ChoiceOutsideTemplate):
             story.admit(granted, tempo_percent=11)
+    story.admit(granted)
+
+
+@pytest.mark.parametrize(
+    ("separators", "words"),
+    [([], "names no separator"), (["test-vocals-separator"], "test-vocals-separator makes vocals")],
+)
+def test_a_stem_that_nobody_can_make_is_refused_by_name(
+    story: Story, separators: list[str], words: str
+) -> None:
+    granted = story.granted(checkpoints=["test-drums", *separators])
+    with pytest.raises(PartNotSupported, match=words) as refusal:
+        story.admit(granted)
+    assert refusal.value.extensions["part"] == "drums"
+    with story.database.transaction() as session:
+        session.add(
+            Stem(
+                track_id=granted.track_id,
+                name="drums",
+                object_sha256="0" * 64,
+                source="uploaded",
+            )
+        )
     story.admit(granted)
 
 
