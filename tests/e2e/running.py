@@ -112,3 +112,8 @@ def pids_below(pid: int) -> list[int]:
             if parent == pid:
                 children.append(int(entry.name))
     return children + [below for child in children for below in pids_below(child)]
+
+
+def command_line(pid: int) -> str:
+    """The words that a process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import PATIENCE, Command, pids_below
+from running import PATIENCE, Command, command_line, pids_below
 
 UP = r"Reprise is at (\S+)"
 READY_SECONDS = 60 * PATIENCE
@@ -30,10 +30,6 @@ def all_end(pids: list[int], seconds: float = 10) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 def test_up_serves_heals_a_killed_part_and_ctrl_c_ends_everything(

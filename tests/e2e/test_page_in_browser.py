@@ -1,13 +1,15 @@
 """The page in a real browser, against the real service and its real worker."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from running import PATIENCE, Demo
+from running import PATIENCE, Demo, command_line, pids_below
 
 REMIX_MS = 180_000 * PATIENCE
 LOAD_MS = 30_000 * PATIENCE
@@ -186,6 +188,24 @@ def test_a_remix_that_is_cancelled_says_so(open_page: Callable[..., Page], demo:
     until(page, "document.getElementById('job-status').textContent.startsWith('Cancelled')", 60_000)
     assert page.locator("#verdict").is_hidden()
     assert page.locator("#ask-button").is_enabled()
+
+
+def test_the_api_may_die_while_the_page_watches(browser: Browser, demo: Demo) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    page.goto(f"{demo.url}/#token={demo.token()}")
+    until(page, "!document.getElementById('ask-button').disabled")
+    page.click("#ask-button")
+    until(page, "document.querySelector('#stages [aria-current=step]') !== null")
+    api = next(
+        pid
+        for pid in pids_below(demo.command.process.pid)
+        if "service.cli api" in command_line(pid)
+    )
+    os.kill(api, signal.SIGKILL)
+    # The page resumes after the last event it saw, on the API that was started in its place.
+    until(page, "document.getElementById('verdict').dataset.verdict === 'trusted'", REMIX_MS)
+    assert page.locator("#alert").is_hidden()
+    page.context.close()
 
 
 def test_without_a_token_it_asks_for_one_and_refuses_a_false_one_in_words(
