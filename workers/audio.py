@@ -16,7 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 from scipy.io import wavfile
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from service.errors import Problem
 from service.ingestion.refusals import AUDIO_REFUSALS, AudioUndecodable, DecodeLimit
@@ -26,10 +26,14 @@ from service.settings import Settings
 
 SAMPLE_RATE = 44_100
 CHANNELS = 2
-OVERSAMPLING = 4
+# BS.1770-4 asks for at least four times the rate; at eight, a reading is at most 0.17 dB too low.
+OVERSAMPLING = 8
 _BLOCK = 1 << 20
-# Longer than the interpolation filter's reach (10 samples a side at 4x).
-_MARGIN = 64
+_REACH = 16  # of the interpolation filter, in samples a side
+_MARGIN = 2 * _REACH
+_INTERPOLATION = firwin(
+    2 * _REACH * OVERSAMPLING + 1, 1 / OVERSAMPLING, window=("kaiser", 5.0)
+).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +165,7 @@ def integrated_loudness(permit: Permit, audio: Audio) -> float:
 
 
 def true_peak(permit: Permit, audio: Audio) -> float:
-    """True peak in dBTP: the highest value at four times the rate (BS.1770-4 annex 2)."""
+    """True peak in dBTP: the highest value at eight times the rate (BS.1770-4 annex 2)."""
     permit.require(permit.stage)
     peak = max(
         (float(block.max()) for block in peak_blocks(audio.samples)),
@@ -171,7 +175,7 @@ def true_peak(permit: Permit, audio: Audio) -> float:
 
 
 def peak_blocks(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Per sample, the highest absolute value of any channel at four times the rate.
+    """Per sample, the highest absolute value of any channel at eight times the rate.
 
     In blocks, so that the oversampled signal never exists as a whole.
 
@@ -183,7 +187,9 @@ def peak_blocks(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     for start in range(0, length, _BLOCK):
         end = min(length, start + _BLOCK)
         before, after = max(0, start - _MARGIN), min(length, end + _MARGIN)
-        over = resample_poly(samples[:, before:after], OVERSAMPLING, 1, axis=1)
+        over = resample_poly(
+            samples[:, before:after], OVERSAMPLING, 1, axis=1, window=_INTERPOLATION
+        )
         highest = np.abs(over).max(axis=0).reshape(-1, OVERSAMPLING).max(axis=1)
         blocks.append(highest[start - before : end - before].astype(np.float32))
     return blocks

@@ -16,11 +16,11 @@ from scipy.signal import get_window, oaconvolve
 
 from service.ingestion.refusals import StemsDisagree
 from service.permit import Permit
-from workers.audio import Audio, integrated_loudness, peak_blocks, resample, true_peak
+from workers.audio import Audio, integrated_loudness, peak_blocks, resample
 
 CEILING_DBTP = -1.0
-# The limiter's aim; the difference absorbs what its moving gain adds between samples.
-_AIM_DBTP = CEILING_DBTP - 0.05
+# The limiter aims this much lower: its moving gain may add a little between the samples.
+HEADROOM_DB = 0.05
 LOOK_AHEAD_SECONDS = 0.03
 # A stem quieter than this is silent: there is no loudness to match.
 SILENT_LUFS = -60.0
@@ -108,16 +108,17 @@ def limit(permit: Permit, audio: Audio, ceiling_dbtp: float = CEILING_DBTP) -> A
     needed one, and moves too slowly (60 ms) to be heard as distortion.
     """
     permit.require("mix")
-    if true_peak(permit, audio) <= ceiling_dbtp:
-        return audio
-    aim = 10 ** ((ceiling_dbtp + _AIM_DBTP - CEILING_DBTP) / 20)
+    ceiling = np.float32(10 ** (ceiling_dbtp / 20))
     peaks = np.concatenate(peak_blocks(audio.samples))
+    if peaks.max(initial=0.0) <= ceiling:
+        return audio
+    aim = ceiling * np.float32(10 ** (-HEADROOM_DB / 20))
     gain = _smoothed(np.minimum(1.0, aim / np.maximum(peaks, aim)), audio.sample_rate)
     limited = Audio(audio.samples * gain, audio.sample_rate)
-    excess = true_peak(permit, limited) - ceiling_dbtp
-    if excess > 0:
-        # Rounding up in float32 must not lift it over the ceiling again.
-        limited.samples[...] *= np.float32(10 ** (-(excess + 0.001) / 20))
+    highest = max(float(block.max()) for block in peak_blocks(limited.samples))
+    if highest > ceiling:
+        # A hair less, so that rounding in float32 does not lift it over the ceiling again.
+        limited.samples[...] *= np.float32(0.9999 * ceiling / highest)
     return limited
 
 

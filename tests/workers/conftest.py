@@ -1,9 +1,14 @@
 """Permits for the tests of the workers' own functions (the gate's tests are elsewhere)."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import av
+import av.filter
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.permit import Permit, Purpose
 
@@ -32,3 +37,36 @@ def permit_for() -> Callable[..., Permit]:
         )
 
     return make
+
+
+@pytest.fixture
+def ebur128() -> Callable[[NDArray[np.float32]], tuple[float, float]]:
+    """FFmpeg's own meter: integrated loudness (LUFS) and true peak (dBTP) at 44.1 kHz."""
+
+    def measure(samples: NDArray[np.float32]) -> tuple[float, float]:
+        graph = av.filter.Graph()
+        layout = "stereo" if len(samples) == 2 else "mono"
+        source = graph.add_abuffer(format="fltp", sample_rate=44_100, layout=layout)
+        meter = graph.add("ebur128", "peak=true:metadata=1:framelog=quiet")
+        sink = graph.add("abuffersink")
+        source.link_to(meter)
+        meter.link_to(sink)
+        graph.configure()
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
+        frame.sample_rate = 44_100
+        graph.push(frame)
+        graph.push(None)
+        loudness, peaks = -math.inf, []
+        while True:
+            try:
+                found = graph.pull().metadata
+            except (av.error.EOFError, av.error.BlockingIOError):
+                return loudness, 20 * math.log10(max(peaks))
+            loudness = float(found.get("lavfi.r128.I", loudness))
+            peaks += [
+                float(value)
+                for key, value in found.items()
+                if key.startswith("lavfi.r128.true_peaks_ch")
+            ]
+
+    return measure
