@@ -177,6 +177,13 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_pa
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_a_run_that_goes_on_under_another_schedule_says_so(tmp_path: Path) -> None:
+    train(fresh(steps=6), draw, tmp_path, {}, stop_after=2)
+    about = train(fresh(steps=4), draw, tmp_path, {})
+    assert about["step"] == 4
+    assert about["schedules"] == [[0, 6], [2, 4]]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_state(tmp_path: Path) -> None:
     train(fresh(), draw, tmp_path, {}, stop_after=2)
     before = (tmp_path / STATE).read_bytes()

@@ -41,6 +41,7 @@ def export(model: ConditionedMusicgen, folder: Path, about: dict[str, object]) -
         k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()
     }
     save_file(state, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     text = json.dumps({**model.config.to_dict(), "training": about}, indent=2)
     (folder / "config.json").write_text(text + "\n")
 
@@ -113,13 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = Run(model.to(options.device), Schedule(options.steps, peak=options.peak))
     about: dict[str, object] = {
         "seed": options.seed,
-        "steps": options.steps,
         "batch": options.batch,
         "precision": options.precision,
         "codec_sha256": digest,
         "corpus": json.loads((options.corpus / "manifest.json").read_text()),
     }
-    train(
+    trained = train(
         run,
         lambda step: training_batch(
             config, splits["train"], options.batch, options.seed, step, pitches
@@ -131,6 +131,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         stop_after=options.stop_after,
     )
     if options.export:
-        trained = {**about, "step": run.step, "seconds": round(run.seconds, 1)}
         export(averaged(run), options.export, trained)
         log.info("exported to %s", options.export)

@@ -134,18 +134,26 @@ class Run:
                 self.average[name].lerp_(weight, 1 - keep)
         return losses.detach()
 
-    def save(self, path: Path, about: dict[str, object]) -> None:
-        """Weights, averages, moments and step in one safetensors file, whole or not at all."""
+    def save(self, path: Path, about: dict[str, object]) -> dict[str, object]:
+        """Weights, averages, moments and step in one safetensors file, whole or not at all.
+
+        Returns ``about`` with the step and the seconds that are written beside it.
+        """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{slot}": value for slot, value in slots.items()}
-        metadata = {**about, "step": self.step, "seconds": round(self.seconds, 1)}
+        metadata: dict[str, object] = {
+            **about,
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+        }
         partial = path.with_suffix(".partial")
         # A copy each: safetensors refuses tensors that share memory.
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(copies, partial, {"about": json.dumps(metadata)})
         partial.replace(path)
+        return metadata
 
     def restore(self, path: Path) -> dict[str, object]:
         """Go on from what :meth:`save` wrote; returns what was said about it."""
@@ -171,6 +179,13 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
+def _schedules(about: dict[str, object]) -> list[list[int]]:
+    found = about["schedules"]
+    if not isinstance(found, list):
+        raise TypeError(f"the state's schedules are no list: {found!r}")
+    return found
+
+
 def train(
     run: Run,
     draw: Callable[[int], Batch],
@@ -182,7 +197,7 @@ def train(
     report_every: int = 50,
     validate_every: int = 400,
     stop_after: int | None = None,
-) -> None:
+) -> dict[str, object]:
     """Train up to the schedule's last step, going on from the state in ``folder`` if there is one.
 
     Args:
@@ -193,14 +208,22 @@ def train(
         save_seconds: the state is written about this often, and at the end.
         stop_after: stop, with the state saved, before this step.
 
+    Returns:
+        ``about`` with the step, the seconds it took and "schedules", [first step, steps] each: a
+        run that went on under another schedule says so.
+
     Raises:
         TrainingDiverged: see there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / STATE
+    schedules = [[0, run.schedule.steps]]
     if state.exists():
-        run.restore(state)
+        schedules = _schedules(run.restore(state))
+        if schedules[-1][1] != run.schedule.steps:
+            schedules.append([run.step, run.schedule.steps])
         log.info("going on at step %d", run.step)
+    about = {**about, "schedules": schedules}
     end = run.schedule.steps if stop_after is None else min(stop_after, run.schedule.steps)
     saved = last = time.monotonic()
     recent: list[Tensor] = []
@@ -219,7 +242,7 @@ def train(
         if now - saved > save_seconds:
             run.save(state, about)
             saved = now
-    run.save(state, about)
+    return run.save(state, about)
 
 
 def averaged(run: Run) -> ConditionedMusicgen:
