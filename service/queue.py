@@ -8,7 +8,7 @@ backend (the database holds every result).
 from typing import Any, Protocol
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import ChannelError, OperationalError
 
 from service.errors import Problem
@@ -58,7 +58,8 @@ def celery_app(settings: Settings) -> Celery:
         # A failed task is acknowledged: the database decides about another attempt.
         task_acks_on_failure_or_timeout=True,
         task_publish_retry=False,
-        task_queues=[Queue(name) for name in QUEUES],
+        # An exchange each: on the default one every queue would get every message.
+        task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue="remix",
         task_create_missing_queues=False,
         worker_prefetch_multiplier=1,

@@ -17,7 +17,7 @@ from workers.audio import Audio, resample, write_audio
 from workers.regeneration.engine import Engine, Handle
 from workers.regeneration.request import Generation, GenerationRequest, InvalidGenerationRequest
 from workers.regeneration.sampling import Sampling
-from workers.stages.stems import song_stems
+from workers.stages.stems import kept_stems
 
 MEDIA_TYPE = "audio/wav"
 LOOK_SECONDS = 0.1
@@ -103,12 +103,14 @@ def _wait(permit: Permit, handle: Handle, work: Work) -> Generation:
 
 
 def _context(permit: Permit, work: Work, sample_rate: int) -> torch.Tensor:
-    stems = song_stems(permit, work)
-    total = np.zeros_like(stems.replaced.samples)
-    for audio in stems.kept.values():
-        total += audio.samples
-    mono = Audio(total.mean(axis=0, keepdims=True), stems.replaced.sample_rate)
-    return torch.from_numpy(resample(permit, mono, sample_rate).samples)
+    """The sum of the stems that stay, mono, float32 [1, T] at the codec's rate."""
+    total: Audio | None = None
+    for audio in kept_stems(permit, work):
+        mono = audio.samples.mean(axis=0, keepdims=True)
+        total = Audio(mono if total is None else total.samples + mono, audio.sample_rate)
+    if total is None:
+        raise GenerationRefused("no stem stays, so there is nothing to play along with")
+    return torch.from_numpy(resample(permit, total, sample_rate).samples)
 
 
 def _sampling(guidance: float | None, bounds: GuidanceBounds) -> Sampling:

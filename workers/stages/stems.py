@@ -1,5 +1,6 @@
 """The stems of a job's track on this machine, changed in tempo and key where the choices say so."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.errors import Problem
@@ -28,25 +29,36 @@ class SongStems:
     kept: dict[str, Audio]
     replaced: Audio
 
-    @property
-    def frames(self) -> int:
-        """Length in samples."""
-        return self.replaced.frames
-
 
 def song_stems(permit: Permit, work: Work) -> SongStems:
-    """Fetch the stems that `separate` kept; raises `StemMissing`."""
-    record = work.record
-    part, choices = record.remix.terms.part, record.remix.choices
-    objects = record.made["separate"].objects
+    """All stems that `separate` kept; raises `StemMissing`."""
+    stems = dict(_each(permit, work, sorted(_objects(work))))
+    replaced = stems.pop(work.record.remix.terms.part)
+    return SongStems(kept=stems, replaced=replaced)
+
+
+def kept_stems(permit: Permit, work: Work) -> Iterator[Audio]:
+    """The stems that stay, one after the other, so that a long song is never there as a whole.
+
+    Raises `StemMissing`.
+    """
+    names = sorted(set(_objects(work)) - {work.record.remix.terms.part})
+    for _, audio in _each(permit, work, names):
+        yield audio
+
+
+def _objects(work: Work) -> dict[str, str]:
+    part, objects = work.record.remix.terms.part, work.record.made["separate"].objects
     if part not in objects:
         raise StemMissing(f"there is no {part} among {', '.join(sorted(objects))}", part=part)
-    stems: dict[str, Audio] = {}
-    for name in sorted(objects):
+    return objects
+
+
+def _each(permit: Permit, work: Work, names: list[str]) -> Iterator[tuple[str, Audio]]:
+    objects, choices = _objects(work), work.record.remix.choices
+    for name in names:
         work.watch.check()
-        path = work.folder / f"{name}.wav"
-        audio = read_audio(permit, work.place.objects.fetch(permit, objects[name], path))
+        path = work.place.objects.fetch(permit, objects[name], work.folder / f"{name}.wav")
+        audio = read_audio(permit, path)
         path.unlink()
-        stems[name] = stretch(permit, audio, choices.tempo_percent, choices.key_semitones)
-    replaced = stems.pop(part)
-    return SongStems(kept=stems, replaced=replaced)
+        yield name, stretch(permit, audio, choices.tempo_percent, choices.key_semitones)
