@@ -19,6 +19,7 @@ from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch.nn.functional import pad
 
 from checkpoints.registry import OpenCheckpoint
 from service.errors import Problem
@@ -135,7 +136,8 @@ def separate(
             f"{separator.name} takes {separator.channels} channels at {separator.sample_rate} Hz, "
             f"not {mixture.channels} at {mixture.sample_rate} Hz"
         )
-    segments = math.ceil(mixture.frames / _stride(separator))
+    padding = _padding(separator, mixture.frames)
+    segments = math.ceil((mixture.frames + padding) / _stride(separator))
     done = 0
 
     def on_segment(state: dict[str, Any]) -> None:
@@ -150,17 +152,17 @@ def separate(
     # Standardised as demucs' own `Separator` does it.
     waveform = torch.from_numpy(mixture.samples)
     reference = waveform.mean(0)
-    mean, deviation = reference.mean(), reference.std() + 1e-8
+    mean, deviation = reference.mean(), reference.std(correction=0) + 1e-8
     estimates = apply_model(
         separator.model,
-        ((waveform - mean) / deviation)[None],
+        pad(((waveform - mean) / deviation)[None], (0, padding)),
         shifts=0,
         split=True,
         overlap=OVERLAP,
         segment=separator.segment,
         device=separator.device,
         callback=on_segment,
-    )[0]
+    )[0, :, :, : mixture.frames]
     estimates.mul_(deviation).add_(mean)
     return {
         name: Audio(stem.numpy(), mixture.sample_rate)
@@ -170,6 +172,14 @@ def separate(
 
 def _stride(separator: Separator) -> int:
     return int((1 - OVERLAP) * int(separator.sample_rate * separator.segment))
+
+
+def _padding(separator: Separator, frames: int) -> int:
+    """Zeros to put behind the song, so that its last segment is not too short for an STFT."""
+    stride = _stride(separator)
+    shortest = min(stride, separator.sample_rate // 2)
+    last = frames % stride
+    return shortest - last if 0 < last < shortest else 0
 
 
 def _from_config(files: Mapping[str, Path]) -> Model:
