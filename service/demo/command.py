@@ -36,7 +36,8 @@ def play(settings: Settings, request: DemoRequest, *, port: int | None, serve: b
             )
             alive = running.check if isinstance(running, Stack) else lambda: None
             told = Story(settings, url, Narrator(console)).tell(request, alive)
-            _last_lines(console, settings, request, told, time.monotonic() - began)
+            stays = serve or not isinstance(running, Stack)
+            _last_lines(console, settings, request, told, time.monotonic() - began, stays=stays)
             if told.verdict != "trusted":
                 return 1
             if serve and isinstance(running, Stack):
@@ -71,7 +72,13 @@ def _stack(
 
 
 def _last_lines(
-    console: Console, settings: Settings, request: DemoRequest, told: Told, seconds: float
+    console: Console,
+    settings: Settings,
+    request: DemoRequest,
+    told: Told,
+    seconds: float,
+    *,
+    stays: bool,
 ) -> None:
     separator = registry.separator_for(settings.separator, commercial=False)
     if request.track is not None and separator.bundled:
@@ -83,4 +90,5 @@ def _last_lines(
     console.print(f"\nDone in {seconds:.0f} s.")
     console.print(f"  Remix       [bold]{escape(str(told.file))}[/]")
     console.print(f"  Credential  [bold {'green' if good else 'red'}]{told.verdict}[/]")
-    console.print(f"  Page        {escape(told.page)}")
+    page = told.page if stays else "not served now; `make demo` without SERVE=0 leaves it up"
+    console.print(f"  Page        {escape(page)}")
