@@ -175,7 +175,8 @@ def write_corpus(
         "seconds_a_piece": duration,
         "sample_rate": SAMPLE_RATE,
         "code_version": CODE_VERSION,
-        "licence": "compositions CC0-1.0; the fonts' licences allow rendered music unconditionally",
+        "licence": "CC0-1.0 (compositions); "
+        "the fonts' licences allow rendered music without conditions",
         "fonts": [
             {"name": f.name, "sha256": _sha256(f), "licence": KNOWN_FONTS[f.name]} for f in fonts
         ],
