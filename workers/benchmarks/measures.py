@@ -33,37 +33,45 @@ def onset_curve(audio: Samples, sample_rate: int) -> NDArray[np.float64]:
     return np.convolve(flux, window / window.sum(), mode="same").astype(np.float64)
 
 
-def onset_correlation(part: Samples, context: Samples, sample_rate: int) -> float:
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Pearson correlation of two onset curves, -1..1; 0 if one of them is flat."""
-    a, b = onset_curve(part, sample_rate), onset_curve(context, sample_rate)
     frames = min(len(a), len(b))
     a, b = a[:frames] - a[:frames].mean(), b[:frames] - b[:frames].mean()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / scale if scale > 1e-9 else 0.0
 
 
-def in_scale(audio: Samples, sample_rate: int, scale: Sequence[int]) -> float:
-    """Share of the pitched, audible frames whose nearest semitone is in the scale, 0..1.
+def pitch_classes(audio: Samples, sample_rate: int) -> NDArray[np.int64]:
+    """Pitch class, C = 0, of every audible frame that has a pitch, tracked at 50 Hz.
 
-    The pitch is tracked by probabilistic YIN (Mauch and Dixon 2014). Chance is 7 / 12 = 0.58 for a
-    scale of seven; a part without a pitch gets 0.
+    The tracker is probabilistic YIN (Mauch and Dixon 2014).
 
     Args:
         audio: float32 [T], mono.
         sample_rate: Hz.
-        scale: pitch classes, C = 0.
     """
     sound = soxr.resample(audio, sample_rate, _PITCH_HZ)
     pitch, voiced, _ = librosa.pyin(
-        sound, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, sr=_PITCH_HZ, frame_length=1024, hop_length=160
+        sound,
+        fmin=_LOWEST_HZ,
+        fmax=_HIGHEST_HZ,
+        sr=_PITCH_HZ,
+        frame_length=1024,
+        hop_length=160,
+        resolution=0.2,
     )
     level = librosa.feature.rms(y=sound, frame_length=1024, hop_length=160)[0]
     audible = level > level.max() * 10 ** (_AUDIBLE_DB / 20)
     heard = pitch[voiced & audible & np.isfinite(pitch)]
-    if heard.size == 0:
-        return 0.0
-    classes = np.round(librosa.hz_to_midi(heard)).astype(int) % 12
-    return float(np.isin(classes, list(scale)).mean())
+    return np.round(librosa.hz_to_midi(heard)).astype(np.int64) % 12
+
+
+def in_scale(classes: NDArray[np.int64], scale: Sequence[int]) -> float:
+    """Share of pitch classes that are in a scale, 0..1.
+
+    Chance is 7 / 12 = 0.58 for a scale of seven; a part without a pitch gets 0.
+    """
+    return float(np.isin(classes, list(scale)).mean()) if classes.size else 0.0
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:

@@ -4,7 +4,9 @@
     reprise bench quality --corpus DIR          the test split of a corpus that is there
     reprise bench quality --folder DIR          weights that are not sealed yet, DIR/<checkpoint>/
 
-A part is generated from the true stems that stay, by the engine as a remix uses it, style not told.
+A part is generated from the stems that stay, by the engine as a remix uses it, style not told: from
+the true stems, or with --separated from what the bundled separator leaves of the mixture. It is
+judged by the true stems.
 "shuffled" judges the very same audio against ANOTHER piece: what a part that ignores its context
 gets. "codec" is the real part through the codec, the ceiling of this codec; "real" the part itself.
 """
@@ -17,20 +19,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soxr
 import torch
+from demucs.hdemucs import HDemucs
 from numpy.typing import NDArray
 
 from checkpoints import registry
-from workers.benchmarks.measures import in_scale, interval, onset_correlation
+from workers.benchmarks.measures import (
+    correlation,
+    in_scale,
+    interval,
+    onset_curve,
+    pitch_classes,
+)
 from workers.regeneration.engine import Engine
 from workers.regeneration.loading import load_engine
 from workers.regeneration.request import GenerationRequest
 from workers.training.data.composition import STEMS
 from workers.training.data.corpus import Piece, list_pieces, load_piece, plan, write_piece
 from workers.training.data.soundfont import find_fonts
-from workers.training.separator import evaluate, load_exported
+from workers.training.separator import evaluate, load_exported, separate
 
 CORPUS_SEED, CORPUS_PIECES, PIECE_SECONDS = 20261122, 588, 30.0
 """Of the corpus that the bundled weights were trained on: its test split is what is held out."""
@@ -40,16 +51,15 @@ SILENCE = 1e-3
 """Root mean square (-60 dBFS) under which an excerpt's part or context counts as silent."""
 
 Samples = NDArray[np.float32]
-Judge = Callable[[Samples, "Excerpt", int], float]
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """One piece's part and the sum of its other stems, float32 [T] each, and its scale."""
+    """One piece's part, the sum of its other stems, what of it is told, [T] each; its scale."""
 
-    name: str
     part: Samples
     context: Samples
+    told: Samples
     scale: tuple[int, ...]
 
 
@@ -69,11 +79,26 @@ class Row:
     seconds_per_piece: float
 
 
-def _excerpt(piece: Piece, part: str, sample_rate: int) -> Excerpt:
-    inside = slice(round(OFFSET_S * sample_rate), round((OFFSET_S + EXCERPT_S) * sample_rate))
+def _inside(sample_rate: int) -> slice:
+    return slice(round(OFFSET_S * sample_rate), round((OFFSET_S + EXCERPT_S) * sample_rate))
+
+
+def _separated(piece: Piece, part: str, sample_rate: int, separator: HDemucs) -> Samples:
+    """The sum of the separated stems that stay, float32 [T]."""
+    rate = int(separator.samplerate)
+    estimates = separate(separator, piece.mixture(rate)[:, _inside(rate)])
+    kept = [estimates[i] for i, stem in enumerate(separator.sources) if stem != part]
+    return soxr.resample(np.sum(kept, axis=0).mean(axis=0), rate, sample_rate)
+
+
+def _excerpt(
+    piece: Piece, part: str, sample_rate: int, separator: HDemucs | None = None
+) -> Excerpt:
+    inside = _inside(sample_rate)
     stems = {stem: piece.stem(stem, sample_rate, mono=True)[inside] for stem in STEMS}
     context = np.stack([stems[stem] for stem in STEMS if stem != part]).sum(axis=0)
-    return Excerpt(piece.folder.name, stems[part], context, tuple(piece.meta["scale"]))
+    told = context if separator is None else _separated(piece, part, sample_rate, separator)
+    return Excerpt(stems[part], context, told, tuple(piece.meta["scale"]))
 
 
 def _sounds(excerpt: Excerpt) -> bool:
@@ -83,22 +108,36 @@ def _sounds(excerpt: Excerpt) -> bool:
     )
 
 
-def _judge_drums(audio: Samples, excerpt: Excerpt, sample_rate: int) -> float:
-    return onset_correlation(audio, excerpt.context, sample_rate)
+@dataclass(frozen=True)
+class Measure:
+    """What is heard in a part, and how it is judged against a piece."""
+
+    title: str
+    hear: Callable[[Samples, int], NDArray[Any]]
+    judge: Callable[[NDArray[Any], Excerpt, int], float]
 
 
-def _judge_bass(audio: Samples, excerpt: Excerpt, sample_rate: int) -> float:
-    return in_scale(audio, sample_rate, excerpt.scale)
-
-
-JUDGES: Mapping[str, tuple[str, Judge]] = {
-    "drums": ("onset correlation with the context", _judge_drums),
-    "bass": ("frames in the piece's scale", _judge_bass),
+MEASURES: Mapping[str, Measure] = {
+    "drums": Measure(
+        "onset correlation with the context",
+        onset_curve,
+        lambda heard, excerpt, rate: correlation(heard, onset_curve(excerpt.context, rate)),
+    ),
+    "bass": Measure(
+        "frames in the piece's scale",
+        pitch_classes,
+        lambda heard, excerpt, rate: in_scale(heard, excerpt.scale),
+    ),
 }
 
 
 def measure_generator(
-    engine: Engine, folders: Sequence[Path], pieces: int, seed: int, candidates: int
+    engine: Engine,
+    folders: Sequence[Path],
+    pieces: int,
+    seed: int,
+    candidates: int,
+    separator: HDemucs | None = None,
 ) -> Row:
     """Generate a part for each of the first ``pieces`` excerpts that sound; judge all columns.
 
@@ -106,10 +145,10 @@ def measure_generator(
         ValueError: fewer than two excerpts sound.
     """
     part, rate = engine.generator.config.part, engine.sample_rate
-    measure, judge = JUDGES[part]
+    measure = MEASURES[part]
     excerpts: list[Excerpt] = []
     for folder in folders:
-        excerpt = _excerpt(load_piece(folder), part, rate)
+        excerpt = _excerpt(load_piece(folder), part, rate, separator)
         if _sounds(excerpt):
             excerpts.append(excerpt)
         if len(excerpts) == pieces:
@@ -119,7 +158,7 @@ def measure_generator(
     generated: list[Samples] = []
     started = time.monotonic()
     for number, excerpt in enumerate(excerpts):
-        context = torch.from_numpy(excerpt.context)[None]
+        context = torch.from_numpy(excerpt.told)[None]
         asked = GenerationRequest(context, None, seed + number, candidates)
         generated.append(engine.submit(asked).result().audio[0].numpy())
         print(f"\r{part} {number + 1}/{len(excerpts)}", end="", file=sys.stderr, flush=True)
@@ -129,16 +168,22 @@ def measure_generator(
     for excerpt in excerpts:
         codes = engine.codec.encode(torch.from_numpy(excerpt.part)[None, None])
         codec.append(engine.codec.decode(codes)[0, 0, : len(excerpt.part)].numpy())
-    others = excerpts[1:] + excerpts[:1]
+
+    def judged(parts: Sequence[NDArray[Any]], against: Sequence[Excerpt]) -> list[float]:
+        return [measure.judge(p, e, rate) for p, e in zip(parts, against, strict=True)]
+
+    heard = [measure.hear(audio, rate) for audio in generated]
     columns = {
-        "generated": [judge(g, e, rate) for g, e in zip(generated, excerpts, strict=True)],
-        "shuffled": [judge(g, e, rate) for g, e in zip(generated, others, strict=True)],
-        "codec": [judge(c, e, rate) for c, e in zip(codec, excerpts, strict=True)],
-        "real": [judge(e.part, e, rate) for e in excerpts],
+        "generated": judged(heard, excerpts),
+        "shuffled": judged(heard, excerpts[1:] + excerpts[:1]),
+        "codec": judged([measure.hear(audio, rate) for audio in codec], excerpts),
+        "real": judged([measure.hear(excerpt.part, rate) for excerpt in excerpts], excerpts),
     }
     low, high = interval(columns["generated"], seed)
     means = {name: float(np.mean(values)) for name, values in columns.items()}
-    return Row(part, measure, len(excerpts), **means, low=low, high=high, seconds_per_piece=seconds)
+    return Row(
+        part, measure.title, len(excerpts), **means, low=low, high=high, seconds_per_piece=seconds
+    )
 
 
 def held_out(folder: Path, seed: int, pieces: int) -> Path:
@@ -210,6 +255,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=("drums", "bass", "separation"), help="measure only these"
     )
+    parser.add_argument(
+        "--separated", action="store_true", help="generate from separated stems, not the true ones"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser.parse_args(argv)
 
@@ -220,23 +268,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = options.only or ["drums", "bass", "separation"]
     corpus = options.corpus or held_out(options.rendered, CORPUS_SEED, options.pieces + 4)
     folders = list_pieces(corpus, "test")
-    report: dict[str, object] = {"seed": options.seed, "candidates": options.candidates}
+    report: dict[str, object] = {
+        "seed": options.seed,
+        "candidates": options.candidates,
+        "contexts": "separated" if options.separated else "true",
+    }
+    separator: HDemucs | None = None
+    if options.separated or "separation" in wanted:
+        files = _files("reprise-separator", options.folder)
+        separator = load_exported(files["model.safetensors"].parent).eval()
     rows: list[Row] = []
     for part in [part for part in ("drums", "bass") if part in wanted]:
         name = f"reprise-{part}"
         engine = load_engine(_files(name, options.folder), _files(f"{name}-codec", options.folder))
         rows.append(
-            measure_generator(engine, folders, options.pieces, options.seed, options.candidates)
+            measure_generator(
+                engine,
+                folders,
+                options.pieces,
+                options.seed,
+                options.candidates,
+                separator if options.separated else None,
+            )
         )
         engine.close()
     if rows:
         print(_table(rows))
         report["generation"] = [asdict(row) for row in rows]
-    if "separation" in wanted:
-        files = _files("reprise-separator", options.folder)
-        scores = evaluate(
-            load_exported(files["model.safetensors"].parent).eval(), corpus, "test", options.pieces
-        )
+    if separator is not None and "separation" in wanted:
+        scores = evaluate(separator, corpus, "test", options.pieces)
         report["separation"] = _separation(scores)
         print(_separation_table(_separation(scores)))
     if options.json:
