@@ -14,7 +14,7 @@ from service.catalog import endpoints as catalog
 from service.consent import endpoints as consent
 from service.database import Database
 from service.edge import BodyLimit, Observation, SecurityHeaders
-from service.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, install
+from service.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, Problem, install, problem_response
 from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
 from service.provenance import endpoints as provenance
@@ -26,6 +26,7 @@ from service.web import endpoints as web
 
 ROOMS = (catalog, templates, ingestion, consent, remixes, provenance, web)
 EVERYWHERE: dict[int | str, dict[str, Any]] = {
+    400: catalog.problem("`body-unreadable`"),
     413: catalog.problem("`body-too-large`"),
     422: catalog.problem("`invalid-request`"),
     500: catalog.problem("`internal`: a bug of ours; nothing was changed"),
@@ -37,6 +38,14 @@ file whose credential says how it was made.
 
 Every error is a problem document (RFC 9457) with a stable `type`.
 """
+
+
+class BodyUnreadable(Problem):
+    """The body's bytes are no text."""
+
+    status = 400
+    slug = "body-unreadable"
+    title = "The body cannot be read"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -65,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = ServiceKeys.load(settings)
     install(app)
     _install_checkpoint_errors(app)
+    _install_unreadable_body(app)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observation)
@@ -85,3 +95,12 @@ def _install_checkpoint_errors(app: FastAPI) -> None:
             "instance": request.url.path,
         }
         return JSONResponse(body, error.status, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _install_unreadable_body(app: FastAPI) -> None:
+    # The framework's only 400: bytes that are no text, before any schema could be asked.
+    @app.exception_handler(400)
+    async def on_unreadable(request: Request, _error: Exception) -> JSONResponse:
+        return problem_response(
+            BodyUnreadable("send JSON as UTF-8 text (RFC 8259)"), request.url.path
+        )
