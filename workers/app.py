@@ -3,14 +3,24 @@
 One process per GPU (or one for the CPU): threads feed the engines, and a fork would break CUDA.
 """
 
+from typing import Any
+
+from celery.signals import worker_ready
+
 from service.logs import configure_logs
 from service.queue import celery_app
 from service.settings import get_settings
+from workers.pipeline import preload
 from workers.tasks import register
 from workers.workplace import Workplace
 
 configure_logs()
-app = celery_app(get_settings())
 place = Workplace.of(get_settings())
 place.sweep()
+app = celery_app(get_settings())
 register(app, place)
+
+
+@worker_ready.connect
+def _on_ready(**_: Any) -> None:
+    preload()
