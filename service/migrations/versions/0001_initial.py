@@ -2,7 +2,7 @@
 
 Revision ID: 0001
 Revises:
-Create Date: 2026-11-22 18:22:52.318633
+Create Date: 2026-11-22 19:41:27.727273
 """
 
 from collections.abc import Sequence
