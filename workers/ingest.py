@@ -100,11 +100,12 @@ def _check(permit: Permit, paths: dict[str, Path], workdir: Path) -> Audio:
         raise StemsDisagree(
             f"the mix has {mix.frames} samples and the stems {total.frames} (at 44.1 kHz)"
         )
-    _require_whole(mix, total)
+    _require_whole(permit, mix, total)
     return mix
 
 
-def _require_whole(mix: Audio, total: Audio) -> None:
+def _require_whole(permit: Permit, mix: Audio, total: Audio) -> None:
+    permit.require("ingest")
     a, b = mix.samples.ravel().astype(np.float64), total.samples.ravel().astype(np.float64)
     energy, power = float(a @ a), float(b @ b)
     if energy == 0.0:
