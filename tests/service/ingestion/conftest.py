@@ -158,6 +158,7 @@ class Studio:
             str(path.relative_to(self.settings.home))
             for folder in ("uploads", "work")
             for path in (self.settings.home / folder).rglob("*")
+            if path.is_file()
         ]
         return {
             "objects": sorted(self.objects.digests()),
