@@ -66,6 +66,12 @@ export class AskForm {
     this.#showOffer();
   }
 
+  /** Pick a style, where the offer has it (that of a remix shown). */
+  set style(style) {
+    const input = [...document.querySelectorAll("#style-choices input")].find(({ value }) => value === style);
+    if (input) input.checked = true;
+  }
+
   /** Whether a remix may be asked for now (one at a time from this page). */
   set busy(value) {
     $("ask-button").dataset.busy = value ? "yes" : "";

@@ -89,6 +89,7 @@ async function showRemix(remix) {
   const { signal } = following;
   history.replaceState(null, "", `#remix=${remix.id}`);
   $("remix-caption").textContent = `Remix · ${remix.choices.style}`;
+  form.style = remix.choices.style;
   $("listen").scrollIntoView({ block: "nearest" }); // On a phone the player is below the form.
   if (remix.state !== "published") {
     $("remix-empty").textContent = "On its way …";
