@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 from scipy.io import wavfile
+from sqlalchemy import delete
 
 from service.catalog.models import Stem
 from service.consent import gate
 from service.jobs.models import ACTIVE, Artefact, Job, JobState
 from service.provenance.models import Credential
+from service.templates.capability import PartNotSupported
 from tests.remix_rig import Rig, song
 from tests.stories import Granted
 from tests.tiny_checkpoints import write_tiny_checkpoints
@@ -162,7 +164,19 @@ def test_every_format_leaves_with_a_credential(
 
 
 def test_a_template_without_a_separator_needs_the_artist_s_stems(studio: Studio) -> None:
-    job = studio.play(studio.granted(SECONDS, checkpoints=["tiny-drums"]))
+    with pytest.raises(PartNotSupported, match="separator"):
+        studio.house.ask(studio.granted(SECONDS, checkpoints=["tiny-drums"]))
+
+
+def test_stems_that_went_after_admission_are_not_made_with_an_unnamed_separator(
+    studio: Studio,
+) -> None:
+    granted = studio.with_stems(checkpoints=["tiny-drums"])
+    job_id = studio.house.ask(granted)
+    with studio.database.transaction() as session:
+        session.execute(delete(Stem).where(Stem.track_id == granted.track_id))
+    perform(studio.place, job_id, "separate")
+    job = studio.house.job(job_id)
     assert (job.state, job.reason) == (JobState.REFUSED, "checkpoint-not-named")
     assert "separator" in (job.reason_detail or "")
 
