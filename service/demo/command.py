@@ -84,7 +84,7 @@ def _last_lines(
     if request.track is not None and separator.bundled:
         console.print(
             "  [dim]·[/] The bundled separator knows rendered music best; for recordings "
-            "`reprise models pull htdemucs` fetches one that knows more."
+            "`reprise models pull htdemucs --non-commercial` fetches one that knows more."
         )
     good = told.verdict == "trusted"
     console.print(f"\nDone in {seconds:.0f} s.")
