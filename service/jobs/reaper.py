@@ -91,8 +91,7 @@ def _care(session: Session, settings: Settings, job_id: str) -> None:
             job_id,
             JobState.FAILED,
             "attempts-exhausted",
-            f"stage {job.stage} was started {job.attempts} times and never finished"
-            + (f"; last error: {job.last_error}" if job.last_error else ""),
+            f"stage {job.stage} was started {job.attempts} times and never finished",
         )
     else:
         owe(session, job_id, job.kind, job.stage)
