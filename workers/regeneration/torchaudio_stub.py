@@ -1,8 +1,9 @@
-"""Lets transformers be imported where torchaudio is installed but its C++ library cannot load.
+"""Lets torchaudio be imported where its compiled library cannot load.
 
-transformers imports torchaudio whenever it is installed. torchaudio's registry wheel is linked
-against CUDA; beside a CPU build of torch its import raises ``OSError``. Nothing this project serves
-needs torchaudio: it comes along with audiocraft, for training.
+transformers imports torchaudio whenever it is installed, audiocraft always. The registry's wheel is
+linked against CUDA; beside a CPU build of torch its import raises ``OSError``. What training needs
+of it (mel filters) is plain Python and serving needs nothing, so the compiled part is declared
+absent. Where the library does load, nothing is changed.
 """
 
 import importlib
@@ -18,6 +19,8 @@ def _identity(function: Any) -> Any:
 def make_torchaudio_importable() -> bool:
     """Stand in for torchaudio's extension module if, and only if, it cannot be loaded.
 
+    Call before the first import of audiocraft, transformers or torchaudio; again does nothing.
+
     Returns:
         Whether the stand-in is in place. False where torchaudio is absent or sound.
     """
@@ -26,6 +29,8 @@ def make_torchaudio_importable() -> bool:
     except ModuleNotFoundError:
         return False
     except OSError:
+        for name in [n for n in sys.modules if n.split(".")[0] == "torchaudio"]:
+            del sys.modules[name]
         stub = ModuleType("torchaudio._extension")
         vars(stub).update(
             _IS_TORCHAUDIO_EXT_AVAILABLE=False,

@@ -273,7 +273,7 @@ def test_training_command_names_its_subcommands(capsys: pytest.CaptureFixture[st
 
 def test_audiocraft_imports_where_torchaudio_cannot_load() -> None:
     code = (
-        "from workers.training.audiocraft_shim import prepare\n"
+        "from workers.regeneration.torchaudio_stub import make_torchaudio_importable as prepare\n"
         "prepare()\nprepare()\n"
         "import torch\nfrom torchaudio.transforms import MelSpectrogram\n"
         "assert MelSpectrogram(16000)(torch.zeros(1, 16000)).shape == (1, 128, 81)"

@@ -1,8 +1,8 @@
 """Spectral losses from audiocraft."""
 
-from workers.training import audiocraft_shim
+from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
-audiocraft_shim.prepare()
+make_torchaudio_importable()
 
 from audiocraft.losses import MelSpectrogramL1Loss  # noqa: E402
 

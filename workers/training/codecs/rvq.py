@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.training import audiocraft_shim
+from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
-audiocraft_shim.prepare()
+make_torchaudio_importable()
 
 from audiocraft.quantization import ResidualVectorQuantizer  # noqa: E402
 
