@@ -24,6 +24,8 @@ from workers.training.data.corpus import (
 from workers.training.data.remix import Remixer
 from workers.training.data.soundfont import find_fonts
 
+pytestmark = pytest.mark.renderer
+
 PIECES, SECONDS, SEED = 8, 2.0, 99
 
 

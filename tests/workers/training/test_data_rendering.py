@@ -14,6 +14,8 @@ from workers.training.data.demo_song import stems as demo_stems
 from workers.training.data.rendering import render
 from workers.training.data.soundfont import RendererMissing, SoundFont, find_fonts
 
+pytestmark = pytest.mark.renderer
+
 SECONDS = 6.0
 
 

@@ -33,6 +33,8 @@ from workers.training.separator import (
     train,
 )
 
+pytestmark = pytest.mark.renderer
+
 RECIPE = Recipe(steps=4, seed=3, items=1, seconds=0.5)
 
 

@@ -10,6 +10,8 @@ from workers.training.data.rendering import render
 from workers.training.data.soundfont import find_fonts
 from workers.training.separator import SOURCES, load_exported, sdr, separate
 
+pytestmark = pytest.mark.renderer
+
 BUNDLED = Path(__file__).parents[3] / "checkpoints" / "reprise-separator"
 FLOOR_DB = 3.0
 
