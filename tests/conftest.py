@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 # Tests share builders (`tests.stories`); pytest's importlib mode adds no folder by itself.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from service.auth import Role, ServiceKeys, mint_token
 from service.database import Database
@@ -27,6 +28,15 @@ from tests.cards import write_cards
 from tests.stories import Story
 
 TEMPLATE = "reprise_template"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole service in a browser comes last.
+
+    Its session holds child processes and playwright's event loop in this thread; tests that count
+    children or run a loop of their own come before it.
+    """
+    items.sort(key=lambda item: "e2e" in item.path.relative_to(ROOT).parts)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def test_a_remix_is_asked_for_watched_heard_and_verified_by_keyboard_alone(
     assert page.evaluate("reprise.player.playing") is False
     text = page.locator("#lanes").get_attribute("aria-valuetext")
     assert text is not None
-    assert text.startswith("0:05 of 0:3")
+    assert re.match(r"0:0[45] of 0:3\d", text), text
 
 
 def test_the_demos_address_shows_its_remix_on_a_phone(
