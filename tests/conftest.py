@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 # Tests share builders (`tests.stories`); pytest's importlib mode adds no folder by itself.
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from service.auth import Role, ServiceKeys, mint_token
 from service.database import Database
@@ -36,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Its session holds child processes and playwright's event loop in this thread; tests that count
     children or run a loop of their own come before it.
     """
-    items.sort(key=lambda item: "e2e" in item.path.relative_to(ROOT).parts)
+    items.sort(key=lambda item: item.path.parent.name == "e2e")
 
 
 @pytest.fixture(scope="session")
