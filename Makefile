@@ -79,10 +79,10 @@ train: $(VENV)/.test-installed ## Train the bundled models from their seeds (hou
 bench: $(VENV)/.test-installed ## Print the quality table of the bundled models
 	$(VENV)/bin/reprise bench quality
 
-clean: ## Remove state, caches and what the demo wrote (keeps .venv)
+clean: ## Remove .reprise (keys and training too), caches and what the demo wrote
 	rm -rf .reprise build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
-	find demo -type f ! -name LICENSE ! -name song.flac ! -name song.ogg -delete 2>/dev/null || true
+	rm -f demo/*-drums-[0-9]*.* demo/*-bass-[0-9]*.*
 
 distclean: clean ## Remove .venv too
 	rm -rf "$(VENV)"

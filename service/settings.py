@@ -35,7 +35,11 @@ class Settings(BaseSettings):
     min_track_seconds: float = 3.0
     decode_seconds: float = 60.0
     decode_memory_bytes: int = 3 * 1024**3
-    queue_limit_audio_seconds: float = 36_000.0
+    queue_limit_audio_seconds: float = Field(
+        1500.0,
+        description="What may wait; keep it under workers × job_deadline_seconds, since a worker "
+        "makes about a second of audio a second and a job's deadline runs while it waits.",
+    )
     job_deadline_seconds: float = 1800.0
     lease_seconds: float = 15.0
     max_attempts: int = 3

@@ -72,9 +72,12 @@ def decode(path: Path, sink: Path, min_seconds: float, max_seconds: float) -> in
         raise Refusal("audio-undecodable", "the file is no WAV, FLAC, MP3, Ogg or M4A")
     with contextlib.ExitStack() as stack:
         if kind == "m4a":
-            source = _open_m4a(stack, path)
+            source = _open_ffmpeg(stack, path, "mov")
         else:
             source = _open_soundfile(stack, path)
+            if kind == "mp3" and not _mp3_states_length(path):
+                # libsndfile guesses the length from the first frames and reads no further.
+                source = _open_ffmpeg(stack, path, "mp3")
             if kind == "wav":
                 _require_whole_wav(path)
             if kind == "ogg":
@@ -202,10 +205,23 @@ def _require_whole_ogg(path: Path) -> None:
         raise Refusal("audio-truncated", "the stream breaks off before its last page")
 
 
-def _open_m4a(stack: contextlib.ExitStack, path: Path) -> Source:
+def _mp3_states_length(path: Path) -> bool:
+    """Whether the first MPEG frame is a Xing or Info header, which counts the frames."""
+    with path.open("rb") as opened:
+        head = opened.read(10)
+        start = 0
+        if head[:3] == b"ID3":
+            a, b, c, d = head[6:10]
+            start = 10 + (a << 21 | b << 14 | c << 7 | d)
+        opened.seek(start)
+        first = opened.read(2048)
+    return b"Xing" in first or b"Info" in first
+
+
+def _open_ffmpeg(stack: contextlib.ExitStack, path: Path, demuxer: str) -> Source:
     try:
         # The format is fixed, so that no other of FFmpeg's parsers meets the file.
-        container = stack.enter_context(av.open(str(path), format="mov"))
+        container = stack.enter_context(av.open(str(path), format=demuxer))
     except (av.error.FFmpegError, ValueError) as error:
         raise Refusal(
             "audio-undecodable", f"the file cannot be opened: {_reason(error)}"
@@ -214,11 +230,12 @@ def _open_m4a(stack: contextlib.ExitStack, path: Path) -> Source:
         raise Refusal("audio-undecodable", "the file has no audio track")
     stream = container.streams.audio[0]
     codec = stream.codec_context
-    if codec is None or codec.name not in ("aac", "alac", "mp3"):
-        raise Refusal("audio-undecodable", "its audio is neither AAC nor ALAC")
+    if codec is None or codec.name not in ("aac", "alac", "mp3", "mp3float"):
+        raise Refusal("audio-undecodable", "its audio is neither AAC nor ALAC nor MP3")
     rate, channels = codec.sample_rate, codec.channels
     stated = None
-    if stream.duration and stream.time_base:
+    # Without a header FFmpeg, too, only guesses how long an MP3 is.
+    if demuxer == "mov" and stream.duration and stream.time_base:
         stated = int(stream.duration * stream.time_base * rate)
 
     def blocks() -> Iterator[NDArray[np.float32]]:

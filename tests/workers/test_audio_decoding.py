@@ -50,6 +50,23 @@ def decoded(permit_for: Callable[..., Permit]) -> Decode:
     return run
 
 
+def write_bare_mp3(path: Path, samples: NDArray[np.float32], options: dict[str, str]) -> Path:
+    with av.open(str(path), "w", format="mp3", options={"write_xing": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="stereo")
+        if "q" in options:
+            stream.codec_context.flags |= 2  # AV_CODEC_FLAG_QSCALE: variable bit rate
+            stream.codec_context.options = {"global_quality": str(int(options["q"]) * 118)}
+        else:
+            stream.bit_rate = int(options["b"])
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout="stereo"
+        )
+        frame.sample_rate = SAMPLE_RATE
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
+
+
 def write_m4a(path: Path, samples: NDArray[np.float32], codec: str = "aac") -> Path:
     """An M4A by FFmpeg's own muxer at 44.1 kHz; samples float32 [time, 2]."""
     sample_format, block = ("fltp", 1024) if codec == "aac" else ("s16p", 4096)
@@ -133,6 +150,20 @@ class TestWhatIsTaken:
         audio = decoded(write_m4a(tmp_path / "a.m4a", music, codec))
         assert audio.frames == len(music)
         assert similarity(audio, music) > 0.95
+
+    @pytest.mark.parametrize("options", [{"b": "128000"}, {"q": "4"}], ids=["cbr", "vbr"])
+    def test_an_mp3_whose_header_counts_no_frames_is_whole(
+        self, decoded: Decode, tmp_path: Path, music: NDArray[np.float32], options: dict[str, str]
+    ) -> None:
+        """As an encoder writes it that cannot go back: into a pipe, or with no Info header."""
+        seconds = len(music) / SAMPLE_RATE
+        # Silence first: a length guessed from the first frames would be far off.
+        quiet = np.zeros_like(music)
+        samples = np.concatenate([quiet, music, quiet])
+        audio = decoded(write_bare_mp3(tmp_path / "a.mp3", samples, options))
+        assert audio.frames / SAMPLE_RATE == pytest.approx(3 * seconds, abs=0.1)
+        middle = audio.samples[:, len(music) : 2 * len(music)]
+        assert np.abs(middle).max() > 0.5 * np.abs(music).max()
 
     def test_mono_becomes_stereo(
         self, decoded: Decode, music: NDArray[np.float32], tmp_path: Path

@@ -91,4 +91,5 @@ AGREEMENTS = {"drums": onset_agreement, "bass": key_agreement}
 
 def scores(part: str, parts: Tensor, context: Tensor, sample_rate: int) -> list[float]:
     """How well every candidate float32 [C, T] fits the context float32 [1, T]; higher is better."""
-    return [float(score) for score in AGREEMENTS[part](parts, context, sample_rate)]
+    # One by one: the spectra of all candidates of a long song do not fit in memory together.
+    return [float(AGREEMENTS[part](one[None], context, sample_rate)[0]) for one in parts]

@@ -11,7 +11,8 @@ from workers.regeneration.conditioning import FRAME_RATE
 from workers.regeneration.model import GeneratorConfig
 from workers.regeneration.sampling import Sampling
 
-SHORTEST_S, LONGEST_S = 1.0, 15 * 60.0
+# The longest track (15 minutes) at the slowest tempo a template may allow (-25 %), and rounding.
+SHORTEST_S, LONGEST_S = 1.0, 20 * 60.0 + 1.0
 MOST_CANDIDATES = 16
 MOST_GUIDANCE = 20.0
 HIGHEST_TEMPERATURE = 5.0
