@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 
 from checkpoints.errors import CheckpointError
 from service import health
@@ -14,7 +15,14 @@ from service.catalog import endpoints as catalog
 from service.consent import endpoints as consent
 from service.database import Database
 from service.edge import BodyLimit, Observation, SecurityHeaders
-from service.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX, Problem, install, problem_response
+from service.errors import (
+    PROBLEM_MEDIA_TYPE,
+    TYPE_PREFIX,
+    InvalidRequest,
+    Problem,
+    install,
+    problem_response,
+)
 from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
 from service.provenance import endpoints as provenance
@@ -74,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = ServiceKeys.load(settings)
     install(app)
     _install_checkpoint_errors(app)
+    _install_unstorable_value(app)
     _install_unreadable_body(app)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(SecurityHeaders)
@@ -95,6 +104,15 @@ def _install_checkpoint_errors(app: FastAPI) -> None:
             "instance": request.url.path,
         }
         return JSONResponse(body, error.status, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _install_unstorable_value(app: FastAPI) -> None:
+    # PostgreSQL's text holds no NUL (SQLite's does): an identifier with one is nobody's.
+    @app.exception_handler(DataError)
+    async def on_unstorable(request: Request, _error: DataError) -> JSONResponse:
+        return problem_response(
+            InvalidRequest("a value holds a character that cannot be stored"), request.url.path
+        )
 
 
 def _install_unreadable_body(app: FastAPI) -> None:

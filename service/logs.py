@@ -47,7 +47,11 @@ def _clean(name: str, value: Any) -> Any:
 def _clean_text(text: str) -> str:
     for pattern in _SECRET_VALUES:
         text = pattern.sub(REDACTED, text)
-    return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
+    if len(text) <= MAX_VALUE_CHARACTERS:
+        return text
+    # Both ends: a traceback says what happened in its last line.
+    half = MAX_VALUE_CHARACTERS // 2
+    return f"{text[:half]}…{text[-half:]}"
 
 
 class StderrLines(logging.StreamHandler[TextIO]):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.errors import Problem
@@ -31,6 +32,7 @@ def ingest_track(
     *,
     progress: Callable[[float], None] | None = None,
     stop: Callable[[], None] | None = None,
+    hold: Callable[[Session], None] = lambda _session: None,
 ) -> None:
     """Decode a track's uploads, check that they fit, keep them as WAV and make the track ready.
 
@@ -40,6 +42,7 @@ def ingest_track(
 
     :param progress: told the part done, 0 to 1.
     :param stop: called now and then; raises to give up (nothing is settled then).
+    :param hold: called first in the transaction that settles; raises if the lease is gone.
     :raises Problem: one of `service.ingestion.refusals.AUDIO_REFUSALS`.
     """
     permit.require("ingest", track_id=track_id)
@@ -59,11 +62,12 @@ def ingest_track(
     except Problem as problem:
         if problem.slug in AUDIO_REFUSALS:
             with database.transaction() as session:
+                hold(session)
                 settling.reject(session, permit, objects, problem)
         raise
     if stop is not None:
         stop()
-    _keep(database, objects, permit, paths, mix)
+    _keep(database, objects, permit, paths, mix, hold)
 
 
 def _decode(
@@ -125,12 +129,14 @@ def _keep(
     permit: Permit,
     paths: Mapping[str, Path],
     mix: Audio,
+    hold: Callable[[Session], None],
 ) -> None:
     digests: dict[str, str] = {}
     try:
         for name, path in paths.items():
             digests[name] = objects.put(permit, path)
         with database.transaction() as session:
+            hold(session)
             hold_objects(session, digests.values())
             for name, digest in digests.items():
                 # Another track's rejection may have removed it since.

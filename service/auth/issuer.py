@@ -64,6 +64,7 @@ class IssuerKeys:
         self._lock = threading.Lock()
         self._keys: KeySet | None = None
         self._fetched_at = 0.0
+        self._tried_at = float("-inf")
 
     def find(self, kid: str | None) -> Key:
         """The key named `kid`; raises joserfc's `InvalidKeyIdError` or `IssuerUnavailable`."""
@@ -74,7 +75,7 @@ class IssuerKeys:
             try:
                 return self._known(kid)
             except InvalidKeyIdError:
-                if self._clock() - self._fetched_at < RETRY_SECONDS:
+                if self._clock() - self._tried_at < RETRY_SECONDS:
                     raise
                 self._refresh()
                 return self._known(kid)
@@ -85,5 +86,12 @@ class IssuerKeys:
         return self._keys.get_by_kid(kid)
 
     def _refresh(self) -> None:
+        # A failed fetch counts too: while the issuer is away nobody waits for it twice.
+        if self._clock() - self._tried_at < RETRY_SECONDS:
+            raise IssuerUnavailable(
+                "the issuer's keys could not be had a moment ago",
+                headers={"Retry-After": str(int(RETRY_SECONDS))},
+            )
+        self._tried_at = self._clock()
         self._keys = self._fetch(self.url)
         self._fetched_at = self._clock()

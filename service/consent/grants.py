@@ -49,7 +49,7 @@ def create_grant(
     moment = now()
     begin = (not_before or moment).replace(microsecond=0)
     end = expires_at.replace(microsecond=0)
-    if not moment < end <= moment + LONGEST or begin >= end:
+    if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
         raise InvalidRequest("expires_at must lie after now and not_before, within ten years")
     if track.state != "ready" or track.audio_sha256 is None:
         raise TrackNotReady("ingest the track's audio first: its hash is part of what is signed")

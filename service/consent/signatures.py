@@ -32,7 +32,7 @@ def protected_header(protected: str) -> dict[str, Any]:
         raise SignatureInvalid("the protected header must have exactly alg, kid and typ")
     if header["typ"] != TYPE:
         raise SignatureInvalid(f"`typ` must be {TYPE!r}")
-    if header["alg"] not in ALGORITHMS:
+    if not isinstance(header["alg"], str) or header["alg"] not in ALGORITHMS:
         raise SignatureInvalid("`alg` must be Ed25519 (or EdDSA)")
     if not isinstance(header["kid"], str):
         raise SignatureInvalid("`kid` must be a key's RFC 7638 thumbprint")

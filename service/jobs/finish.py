@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from service.catalog.models import Track
 from service.consent import gate
@@ -69,7 +69,8 @@ def finish(
 def _free_track(session: Session, job_id: str, reason: str, detail: str | None) -> None:
     """A track whose ingestion ended badly waits for nobody: its owner sees why and may try again.
 
-    (A refusal by the ingestion itself has said so already, with its own problem.)
+    A refusal by the ingestion itself has said so already, with its own problem; and where the owner
+    has asked again since, the track is the newer job's.
     """
     problem = {
         "type": TYPE_PREFIX + reason,
@@ -78,9 +79,20 @@ def _free_track(session: Session, job_id: str, reason: str, detail: str | None) 
         "detail": detail,
     }
     ingested = select(Job.track_id).where(Job.id == job_id, Job.kind == "ingest").scalar_subquery()
+    newer = aliased(Job)
+    asked_again = (
+        select(newer.id)
+        .where(
+            newer.kind == "ingest",
+            newer.track_id == Track.id,
+            newer.id != job_id,
+            newer.state.in_(ACTIVE),
+        )
+        .exists()
+    )
     session.execute(
         update(Track)
-        .where(Track.id == ingested, Track.state == "ingesting")
+        .where(Track.id == ingested, Track.state == "ingesting", ~asked_again)
         .values(state="rejected", problem=problem)
         .execution_options(synchronize_session=False)
     )

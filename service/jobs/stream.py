@@ -34,7 +34,8 @@ def parse_last_event_id(header: str | None) -> int:
     """The number to resume after; 0 without a header. Raises `LastEventIdInvalid`."""
     if header is None or header == "":
         return 0
-    if not (header.isascii() and header.isdigit()) or int(header[:11]) > MAX_SEQ:
+    number = header.isascii() and header.isdigit() and len(header) <= len(str(MAX_SEQ))
+    if not number or int(header) > MAX_SEQ:
         raise LastEventIdInvalid("send the `id` of the last event you received, a whole number")
     return int(header)
 

@@ -18,10 +18,14 @@ from pydantic import (
 from service.catalog.names import clean_name
 
 EVERYWHERE = "*"
+LONGEST_STYLE = 64
 
 
 def _style(value: str) -> str:
-    return unicodedata.normalize("NFC", clean_name(value)).casefold()
+    style = unicodedata.normalize("NFC", clean_name(value)).casefold()
+    if len(style) > LONGEST_STYLE:
+        raise ValueError(f"is longer than {LONGEST_STYLE} characters once its case is folded")
+    return style
 
 
 def _territory(value: str) -> str:
@@ -30,7 +34,9 @@ def _territory(value: str) -> str:
     return value
 
 
-Style = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_style)]
+Style = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_STYLE), AfterValidator(_style)
+]
 Territory = Annotated[str, AfterValidator(_territory)]
 CardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 

@@ -24,6 +24,7 @@ def ingest(permit: Permit, work: Work) -> None:
         work.folder,
         progress=work.watch.progress,
         stop=work.watch.check,
+        hold=lambda session: hold(session, work.lease),
     )
     with place.database.transaction() as session:
         hold(session, work.lease)
