@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError
-from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
+from joserfc.jwk import ECKey, Key, KeySet, OctKey, OKPKey, RSAKey
 
 from service.auth import ServiceKeys, TokenInvalid, verify_bearer
 from service.auth.issuer import FRESH_SECONDS, RETRY_SECONDS, IssuerKeys, IssuerUnavailable
@@ -165,3 +165,21 @@ def test_an_issuer_that_is_away_fails_closed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, jwks_url="http://127.0.0.1:9/jwks")
     with pytest.raises(IssuerUnavailable):
         verify_bearer(ServiceKeys.load(settings), settings, token(KEYS[0][1], "Ed25519"))
+
+
+def test_an_issuer_that_is_away_is_asked_once_in_a_while() -> None:
+    clock, asked = [0.0], []
+
+    def fetch(url: str) -> KeySet:
+        asked.append(url)
+        raise IssuerUnavailable("away")
+
+    keys = IssuerKeys("https://issuer.example/jwks", fetch, clock=lambda: clock[0])
+    for _ in range(20):
+        with pytest.raises(IssuerUnavailable):
+            keys.find("invented")
+    assert len(asked) == 1
+    clock[0] = RETRY_SECONDS
+    with pytest.raises(IssuerUnavailable):
+        keys.find("invented")
+    assert len(asked) == 2

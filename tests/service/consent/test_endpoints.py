@@ -1,6 +1,7 @@
 """Grants over HTTP: made, signed by both, seen in the catalogue, revoked."""
 
 import json
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,10 @@ from joserfc.util import urlsafe_b64decode
 from service.consent.signatures import sign_payload
 from service.database import now
 from tests.stories import Story
+
+ALGORITHM_NO_TEXT = (
+    urlsafe_b64encode(b'{"alg":["EdDSA"],"kid":"x","typ":"remix-grant+jws"}').rstrip(b"=").decode()
+)
 
 
 def expiry(**after: int) -> str:
@@ -89,6 +94,7 @@ def test_grants_that_cannot_be(client: TestClient, story: Story) -> None:
         ({"expires_at": expiry(days=-1)}, 422, "invalid-request"),
         ({"expires_at": expiry(days=4000)}, 422, "invalid-request"),
         ({"not_before": expiry(days=31)}, 422, "invalid-request"),
+        ({"not_before": "0001-01-01T00:00:00+14:00"}, 422, "invalid-request"),
         ({"expires_at": "2030-01-01T00:00:00"}, 422, "invalid-request"),
         ({"version": 2}, 404, "not-found"),
         ({"template_id": "tpl_none"}, 404, "not-found"),
@@ -113,6 +119,7 @@ def test_a_bad_signature_is_a_clear_problem(client: TestClient, story: Story) ->
         (sign_payload(payload, label.key), 403, "signer-not-required"),
         (sign_payload(b"something else", ada.key), 422, "signature-invalid"),
         ({"protected": "e30", "signature": "AA"}, 422, "signature-invalid"),
+        ({"protected": ALGORITHM_NO_TEXT, "signature": "AA"}, 422, "signature-invalid"),
         ({"protected": "{}", "signature": "AA"}, 422, "invalid-request"),
         ({"protected": "e30"}, 422, "invalid-request"),
     ):
@@ -141,3 +148,15 @@ def test_the_catalogue_shows_the_newest_granted_version(client: TestClient, stor
     story.admit(granted, style="funk")
     (item,) = client.get("/v1/catalog", headers=headers).json()["items"]
     assert item["quota_remaining"] == 2
+
+
+def test_an_identifier_that_no_database_holds_is_nobodys(client: TestClient, story: Story) -> None:
+    """PostgreSQL's text takes no NUL; SQLite's does."""
+    headers = story.headers(story.listener())
+    assert client.get("/v1/remixes/%00", headers=headers).status_code in (404, 422)
+    answer = client.post(
+        "/v1/remixes",
+        json={"template_id": "\0", "choices": {"style": "rock"}},
+        headers={**headers, "Idempotency-Key": "nul"},
+    )
+    assert answer.status_code in (404, 422)

@@ -11,9 +11,13 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from service.catalog.models import Stem, Track
-from service.jobs.models import Job
+from service.errors import Problem
+from service.jobs.finish import finish
+from service.jobs.lease import StaleLease
+from service.jobs.models import Job, JobState
 from workers.ingest import ingest_track
 
 Encode = Callable[..., bytes]
@@ -370,3 +374,45 @@ def test_a_job_that_dies_of_something_else_frees_the_track(
     )
     assert answer.status_code == 202
     assert studio.rows()["uploads"] == 1
+
+
+@pytest.mark.parametrize("seconds", [0.02, 4.0], ids=["refused", "kept"])
+def test_a_worker_whose_lease_is_gone_settles_nothing(
+    studio: Any, music: Music, encode: Encode, tmp_path: Any, permit_for_ingest: Any, seconds: float
+) -> None:
+    studio.send(encode(music[: int(seconds * 44_100)]))
+    studio.artist.post(f"/v1/tracks/{studio.track_id}/ingest")
+
+    def gone(_session: Session) -> None:
+        raise StaleLease("taken over")
+
+    before = studio.traces()
+    with pytest.raises(StaleLease):
+        ingest_track(
+            studio.database, studio.objects, studio.settings, permit_for_ingest(studio.track_id),
+            studio.track_id, tmp_path, hold=gone,
+        )  # fmt: skip
+    assert studio.track()["state"] == "ingesting"
+    assert studio.traces() == before
+    studio.work()
+
+
+def test_an_old_jobs_end_leaves_the_newer_ingestion_alone(
+    studio: Any, music: Music, encode: Encode, tmp_path: Any, permit_for_ingest: Any
+) -> None:
+    """The owner read the rejection and asked again before the first job had ended."""
+    studio.send(encode(music[:1000]))
+    studio.artist.post(f"/v1/tracks/{studio.track_id}/ingest")
+    first = studio.job().id
+    with pytest.raises(Problem):
+        ingest_track(
+            studio.database, studio.objects, studio.settings, permit_for_ingest(studio.track_id),
+            studio.track_id, tmp_path,
+        )  # fmt: skip
+    studio.send(encode(music, format="FLAC"))
+    studio.artist.post(f"/v1/tracks/{studio.track_id}/ingest")
+    with studio.database.transaction() as session:
+        assert finish(session, first, JobState.REFUSED, "audio-too-short", "the old file")
+    assert studio.track()["state"] == "ingesting"
+    studio.work()
+    assert studio.track()["state"] == "ready"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from service.templates.choices import Choices
 from service.templates.terms import TemplateTerms
 from tests.stories import TERMS
 
@@ -75,3 +76,8 @@ def test_territories_and_dates() -> None:
         datetime(2026, 12, 31, 23, 0, tzinfo=UTC),
     ]
     assert [year.in_time(moment) for moment in moments] == [False, True, True, False]
+
+
+def test_a_style_that_grows_when_its_case_is_folded_is_refused_at_once() -> None:
+    with pytest.raises(ValidationError, match="case is folded"):
+        Choices(style="\N{LATIN SMALL LETTER N PRECEDED BY APOSTROPHE}" * 64)
