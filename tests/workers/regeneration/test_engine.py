@@ -17,7 +17,7 @@ from workers.regeneration.engine import (
     GenerationCancelled,
     GenerationFailed,
 )
-from workers.regeneration.request import GenerationRequest, InvalidGenerationRequest
+from workers.regeneration.request import LONGEST_S, GenerationRequest, InvalidGenerationRequest
 from workers.regeneration.sampling import Sampling
 from workers.regeneration.song import window_starts
 
@@ -194,7 +194,7 @@ NAN_CONTEXT[0, 100] = float("nan")
         ("context", {"context": clicks(0.5)}),
         ("context", {"context": torch.zeros(2, 16_000)}),
         ("context", {"context": torch.zeros(1, 16_000, dtype=torch.float64)}),
-        ("context", {"context": torch.zeros(1, 8000 * 901)}),
+        ("context", {"context": torch.zeros(1, 8000 * (int(LONGEST_S) + 1))}),
         ("context", {"context": NAN_CONTEXT}),
         ("guidance_context", {"sampling": Sampling(guidance_context=float("nan"))}),
         ("guidance_style", {"sampling": Sampling(guidance_style=float("inf"))}),
