@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from running import PATIENCE, Command, command_line, pids_below
 
@@ -40,8 +41,7 @@ def test_up_serves_heals_a_killed_part_and_ctrl_c_ends_everything(
     assert httpx.get(f"{url}/readyz").json().keys() >= {"database", "broker", "objects"}
     assert httpx.get(url).text.startswith("<!doctype html>")
     parts = pids_below(up.process.pid)
-    # A part may have a short-lived child of its own at this moment.
-    assert len(parts) >= 4
+    assert len(psutil.Process(up.process.pid).children()) == 4, "broker, API, relay and worker"
 
     relay = next(pid for pid in parts if "service.cli relay" in command_line(pid))
     os.kill(relay, signal.SIGKILL)
@@ -68,8 +68,7 @@ def test_a_killed_supervisor_leaves_no_orphan(reprise: Callable[..., Command]) -
     up = reprise("up")
     up.wait_for(UP, READY_SECONDS)
     parts = pids_below(up.process.pid)
-    # A part may have a short-lived child of its own at this moment.
-    assert len(parts) >= 4
+    assert len(psutil.Process(up.process.pid).children()) == 4, "broker, API, relay and worker"
     up.end(signal.SIGKILL)
     assert all_end(parts)
 

@@ -225,10 +225,14 @@ def test_5_a_failing_signature_removes_the_half_written_file(
 def test_5_an_expired_certificate_makes_the_file_invalid(
     sign_by_hand: Callable[..., Path], settings: Settings, trust: Trust
 ) -> None:
-    path = sign_by_hand(signer=_short_lived(settings, seconds=3))
+    signer = _short_lived(settings, seconds=3)
+    path = sign_by_hand(signer=signer)
     assert verify_file(path, trust).verdict == "trusted"
 
-    time.sleep(3.5)
+    # The last second of a certificate's validity belongs to it (RFC 5280, 4.1.2.5).
+    over = x509.load_pem_x509_certificates(signer.chain.encode())[0].not_valid_after_utc
+    while datetime.now(UTC) < over + timedelta(seconds=1):
+        time.sleep(0.1)
 
     verdict = verify_file(path, trust)
     assert verdict.verdict == "invalid"
