@@ -17,6 +17,8 @@ from typing import Any, Literal, get_args
 from checkpoints.errors import CardInvalid, CheckpointUnsealed
 
 Role = Literal["separator", "codec", "generator"]
+# What a generator can be told besides its style.
+Control = Literal["density", "fills", "swing"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -38,8 +40,9 @@ class Card:
 
     `licence` is an SPDX identifier (or `LicenseRef-…`) of the WEIGHTS; `commercial_use` says
     whether it allows commercial use. `sources` are the stems a separator gives, `parts` what a
-    generator or codec makes, `styles` the styles a generator was trained on, `requires` the cards
-    it cannot work without. A `bundled` card's files lie beside it, in a folder of its name.
+    generator or codec makes, `styles` the styles a generator was trained on, `controls` what it
+    can be told besides its style, `requires` the cards it cannot work without. A `bundled` card's
+    files lie beside it, in a folder of its name.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Card:
     sources: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
+    controls: tuple[Control, ...] = ()
     requires: tuple[str, ...] = ()
     homepage: str | None = None
 
@@ -127,6 +131,7 @@ def _card(document: dict[str, Any], path: Path) -> Card:
         limits=_text(document, "limits"),
         bundled=_flag(document, "bundled"),
         path=path,
+        controls=_controls(document, role),
         homepage=_text(document, "homepage") if "homepage" in document else None,
         **{
             key: _texts(document, key)
@@ -169,6 +174,18 @@ def _flag(document: dict[str, Any], key: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{key} must be true or false")
     return value
+
+
+def _controls(document: dict[str, Any], role: str) -> tuple[Control, ...]:
+    controls = _texts(document, "controls")
+    unknown = sorted(set(controls) - set(get_args(Control)))
+    if unknown:
+        raise ValueError(f"controls {', '.join(unknown)}: known are {', '.join(get_args(Control))}")
+    if len(set(controls)) != len(controls):
+        raise ValueError("controls names something twice")
+    if controls and role != "generator":
+        raise ValueError(f"a {role} has no controls")
+    return controls  # type: ignore[return-value]
 
 
 def _texts(document: dict[str, Any], key: str) -> tuple[str, ...]:

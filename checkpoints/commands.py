@@ -50,6 +50,7 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
             ("limits", card.limits),
             ("makes", ", ".join((*card.sources, *card.parts))),
             ("styles", ", ".join(card.styles)),
+            ("controls", ", ".join(card.controls)),
             ("requires", ", ".join(card.requires)),
             ("homepage", card.homepage or ""),
         ):

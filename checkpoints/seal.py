@@ -1,7 +1,7 @@
 """Seal: write the hashes of freshly exported weights into their card.
 
-`python -m checkpoints.seal NAME…` after an export; a generator's styles are taken from its own
-`config.json`, so that the card cannot promise others.
+`python -m checkpoints.seal NAME…` after an export; a generator's styles and controls are taken
+from its own `config.json`, so that the card cannot promise others.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from checkpoints.errors import CardInvalid, CheckpointError, CheckpointNotPulled
 
 _FILES = re.compile(r"^\[files\.", re.MULTILINE)
 _STYLES = re.compile(r"^styles = \[.*?\]\n", re.MULTILINE | re.DOTALL)
+_CONTROLS = re.compile(r"^controls = \[.*?\]\n", re.MULTILINE | re.DOTALL)
 
 
 def seal(name: str) -> Card:
@@ -44,21 +45,25 @@ def seal(name: str) -> Card:
     text = card.path.read_text(encoding="utf-8")
     first = _FILES.search(text)
     body = text[: first.start()] if first else text + "\n"
-    body = _with_styles(body, folder)
+    body = _with_abilities(body, folder)
     _write(card.path, body + "\n".join(tables))
     sealed = read_card(card.path)
     registry.open(sealed.name, commercial=False)
     return sealed
 
 
-def _with_styles(body: str, folder: Path) -> str:
-    config = folder / "config.json"
-    if not _STYLES.search(body) or not config.is_file():
+def _with_abilities(body: str, folder: Path) -> str:
+    config_file = folder / "config.json"
+    if not _STYLES.search(body) or not config_file.is_file():
         return body
-    styles = json.loads(config.read_text(encoding="utf-8")).get("styles")
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    styles, controls = config.get("styles"), config.get("controls")
     if styles is None:
         return body
-    return _STYLES.sub(lambda _: f"styles = {json.dumps(styles, ensure_ascii=False)}\n", body)
+    lines = f"styles = {json.dumps(styles, ensure_ascii=False)}\n"
+    if controls:
+        lines += f"controls = {json.dumps(controls, ensure_ascii=False)}\n"
+    return _STYLES.sub(lambda _: lines, _CONTROLS.sub("", body))
 
 
 def _write(path: Path, text: str) -> None:

@@ -36,7 +36,7 @@ from service.database import new_id, now
 from service.errors import NotFound
 from service.permit import Permit, PermitDenied
 from service.settings import Settings
-from service.templates.capability import cards_of, check_capability, check_stems
+from service.templates.capability import cards_of, check_capability, check_controls, check_stems
 from service.templates.choices import Choices, check_choices, choices_sha256
 from service.templates.versions import get_version
 
@@ -98,6 +98,7 @@ def admit(
     settled = choices.settled()
     check_choices(made, settled, track)
     check_capability(terms)
+    check_controls(terms, settled.controls)
     check_stems(terms, {stem.name for stem in track.stems})
     take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
     moment = now()

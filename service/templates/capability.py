@@ -78,6 +78,31 @@ def check_capability(terms: TemplateTerms) -> None:
         registry.require_licence(card, commercial=terms.commercial)
 
 
+def settled(terms: TemplateTerms) -> TemplateTerms:
+    """The terms of a new version: what was left out of the controls is what the generator has.
+
+    Raises `PartNotSupported` when a control is offered that the generator lacks.
+    """
+    check_controls(terms, terms.controls)
+    return terms.settled(generator_of(terms).controls)
+
+
+def check_controls(terms: TemplateTerms, asked: Collection[str]) -> None:
+    """Raise `PartNotSupported` unless the template's generator has every control asked for."""
+    if not asked:
+        return
+    card = generator_of(terms)
+    missing = [name for name in asked if name not in card.controls]
+    if missing:
+        has = f"it has {', '.join(card.controls)}" if card.controls else "it has no controls"
+        raise PartNotSupported(
+            f"{card.name} cannot be told {', '.join(missing)}; {has}",
+            checkpoint=card.name,
+            controls=list(card.controls),
+            choice=missing[0],
+        )
+
+
 def check_stems(terms: TemplateTerms, stems: Collection[str]) -> None:
     """Raise `PartNotSupported` unless the stem to be replaced is there or can be separated.
 

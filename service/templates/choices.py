@@ -1,6 +1,7 @@
 """A listener's choices, and whether a template allows them."""
 
 import hashlib
+import math
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.catalog.models import Track
 from service.errors import Problem
 from service.templates.models import TemplateVersion
-from service.templates.terms import Style
+from service.templates.redo import Redo, total_seconds
+from service.templates.terms import Density, RedoBounds, Style, TemplateTerms, is_absent
 
 SEED_MAX = 2**32 - 1
 
@@ -25,7 +27,12 @@ class ChoiceOutsideTemplate(Problem):
 
 
 class Choices(BaseModel):
-    """What a listener asks for. Without a seed one is drawn, and recorded like any other."""
+    """What a listener asks for. Without a seed one is drawn, and recorded like any other.
+
+    `density`, `fills` and `swing` bind the new part; left out, it does as the song suggests.
+    `redo` names the spans to be made anew (in seconds of the original, before any change of
+    tempo); outside them the part stays as recorded. Without it the whole part is new.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
@@ -35,6 +42,33 @@ class Choices(BaseModel):
     guidance: Annotated[float | None, Field(ge=0, le=100)] = None
     seed: Annotated[int | None, Field(ge=0, le=SEED_MAX, strict=True)] = None
     format: Literal["flac", "wav", "mp3", "m4a"] = "flac"
+    density: Annotated[
+        Density | None, Field(exclude_if=is_absent, description="How many notes or hits.")
+    ] = None
+    fills: Annotated[
+        bool | None,
+        Field(strict=True, exclude_if=is_absent, description="With fills, or without."),
+    ] = None
+    swing: Annotated[
+        bool | None,
+        Field(strict=True, exclude_if=is_absent, description="Swung, or straight."),
+    ] = None
+    redo: Annotated[
+        Redo | None,
+        Field(
+            exclude_if=is_absent,
+            description=(
+                "Only these spans are made anew: sorted, at least 0.5 s each, without overlap; "
+                "spans that touch become one."
+            ),
+        ),
+    ] = None
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The generator's controls that these choices set."""
+        asked = (("density", self.density), ("fills", self.fills), ("swing", self.swing))
+        return tuple(name for name, value in asked if value is not None)
 
     def settled(self) -> "Choices":
         """These choices with a seed (drawn if there was none)."""
@@ -61,19 +95,47 @@ def check_choices(version: TemplateVersion, choices: Choices, track: Track) -> N
     _within("key_semitones", choices.key_semitones, terms.key_semitones)
     if choices.guidance is not None:
         _within("guidance", choices.guidance, terms.guidance)
+    _check_controls(choices, terms)
+    _check_redo(choices, terms.redo_seconds or RedoBounds(), track.duration_seconds)
     if track.duration_seconds is not None:
         # A tempo change of p per cent makes the song 1 / (1 + p / 100) as long.
         length = track.duration_seconds / (1 + choices.tempo_percent / 100)
         _within("length_seconds", round(length, 3), terms.length_seconds)
 
 
-def _within(name: str, value: float, bounds: Any) -> None:
+def _check_controls(choices: Choices, terms: TemplateTerms) -> None:
+    for name in choices.controls:
+        value = getattr(choices, name)
+        if name not in terms.controls:
+            _refuse(name, value, [], "is not a listener's to choose under this template")
+        if name == "density" and value not in (terms.densities or []):
+            _refuse(name, value, terms.densities, "is not one of the densities allowed")
+
+
+def _check_redo(choices: Choices, bounds: RedoBounds, length: float | None) -> None:
+    if choices.redo is None:
+        if length is not None and length > bounds.max:
+            _refuse(
+                "redo",
+                None,
+                {"min": bounds.min, "max": bounds.max},
+                f"must name spans: of the part at most {bounds.max:g} s may be made anew",
+            )
+        return
+    end = choices.redo[-1].end
+    # Spans are kept to the millisecond, and the song's last one may be asked for.
+    if length is not None and end > math.ceil(length * 1000) / 1000:
+        _refuse("redo", end, {"max": length}, f"is after the song's end at {length:g} s")
+    _within("redo", total_seconds(choices.redo), bounds, " s in all")
+
+
+def _within(name: str, value: float, bounds: Any, of: str = "") -> None:
     if not bounds.min <= value <= bounds.max:
         _refuse(
             name,
             value,
             {"min": bounds.min, "max": bounds.max},
-            f"is not between {bounds.min:g} and {bounds.max:g}",
+            f"is not between {bounds.min:g} and {bounds.max:g}{of}",
         )
 
 

@@ -1,8 +1,9 @@
 """The terms of a template: what an artist lets a listener change, and within which bounds."""
 
 import unicodedata
+from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import iso3166
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from service.catalog.names import clean_name
+from service.templates.redo import LONGEST_SECONDS
 
 EVERYWHERE = "*"
 LONGEST_STYLE = 64
@@ -39,6 +41,17 @@ Style = Annotated[
 ]
 Territory = Annotated[str, AfterValidator(_territory)]
 CardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Density = Literal["sparse", "normal", "busy"]
+DENSITIES: tuple[Density, ...] = get_args(Density)
+
+
+def is_absent(value: object) -> bool:
+    """Whether a field is left out of the JSON.
+
+    Terms and choices are hashed and signed. What came later than a document must not show in it
+    when it is read and written again, so an optional later field is absent, never null.
+    """
+    return value is None
 
 
 class _Strict(BaseModel):
@@ -81,11 +94,23 @@ class LengthBounds(_Bounds):
     max: Annotated[float, Field(gt=0, le=3600)] = 3600.0
 
 
+class RedoBounds(_Bounds):
+    """How much of the part is made anew, in seconds of the original, over all spans.
+
+    A part made anew as a whole counts with the song's length: only `max` can rule it out.
+    """
+
+    min: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] = 0.0
+    max: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = LONGEST_SECONDS
+
+
 class TemplateTerms(_Strict):
     """What may change and how far.
 
     `training` and `voice_cloning` have one value each: neither is ever implied by a remix
-    template, and the signed form says so.
+    template, and the signed form says so. `densities`, `fills`, `swing` and `redo_seconds` may be
+    left out when a version is made: it then states what the named generator can do. A version
+    from before they existed states none of them, and what was not signed is not offered.
     """
 
     part: Literal["drums", "bass"]
@@ -97,6 +122,31 @@ class TemplateTerms(_Strict):
     key_semitones: KeyBounds = KeyBounds()
     guidance: GuidanceBounds = GuidanceBounds()
     length_seconds: LengthBounds = LengthBounds()
+    densities: Annotated[
+        list[Density] | None,
+        Field(
+            max_length=len(DENSITIES),
+            exclude_if=is_absent,
+            description="How dense a part a listener may ask for; an empty list: no choice.",
+        ),
+    ] = None
+    fills: Annotated[
+        bool | None,
+        Field(
+            strict=True,
+            exclude_if=is_absent,
+            description="Whether a listener may choose a part with fills or without.",
+        ),
+    ] = None
+    swing: Annotated[
+        bool | None,
+        Field(
+            strict=True,
+            exclude_if=is_absent,
+            description="Whether a listener may choose a swung part or a straight one.",
+        ),
+    ] = None
+    redo_seconds: Annotated[RedoBounds | None, Field(exclude_if=is_absent)] = None
     quota_per_listener: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
     territories: Annotated[list[Territory], Field(min_length=1, max_length=250)] = [EVERYWHERE]
     not_before: AwareDatetime | None = None
@@ -108,8 +158,8 @@ class TemplateTerms(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TemplateTerms":
-        for name in ("styles", "territories", "checkpoints"):
-            values = getattr(self, name)
+        for name in ("styles", "territories", "checkpoints", "densities"):
+            values = getattr(self, name) or []
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if EVERYWHERE in self.territories and len(self.territories) > 1:
@@ -117,6 +167,24 @@ class TemplateTerms(_Strict):
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise ValueError("not_before is not before not_after")
         return self
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The generator's controls that a listener is offered."""
+        offered = (("density", self.densities), ("fills", self.fills), ("swing", self.swing))
+        return tuple(name for name, offer in offered if offer)
+
+    def settled(self, controls: Collection[str]) -> "TemplateTerms":
+        """These terms with nothing left out, for a generator that has these `controls`."""
+        usual = {
+            "densities": list(DENSITIES) if "density" in controls else [],
+            "fills": "fills" in controls,
+            "swing": "swing" in controls,
+            "redo_seconds": RedoBounds(),
+        }
+        return self.model_copy(
+            update={name: value for name, value in usual.items() if getattr(self, name) is None}
+        )
 
     def covers(self, territory: str | None) -> bool:
         """Whether a listener in `territory` (None: unknown) may remix."""

@@ -13,7 +13,7 @@ from service.catalog.models import Track
 from service.catalog.parties import require_party
 from service.catalog.tracks import visible_track
 from service.errors import NotFound
-from service.templates.capability import check_capability
+from service.templates.capability import check_capability, settled
 from service.templates.models import Template, TemplateVersion
 from service.templates.terms import TemplateTerms
 
@@ -96,6 +96,7 @@ def _add(
     terms: TemplateTerms,
     party_id: str,
 ) -> TemplateVersion:
+    terms = settled(terms)
     canonical = canonical_template(template.id, version, track.id, terms)
     made = TemplateVersion(
         template_id=template.id,
