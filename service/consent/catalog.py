@@ -9,6 +9,8 @@ from service.consent.models import Grant
 from service.consent.quota import quota_used
 from service.consent.schemas import CatalogEntry, CatalogTrack
 from service.database import now
+from service.templates.capability import offered_controls
+from service.templates.terms import RedoBounds
 
 
 def open_catalog(
@@ -42,6 +44,7 @@ def open_catalog(
 
 def _entry(session: Session, principal: Principal, grant: Grant, track: Track) -> CatalogEntry:
     terms = grant.template.parsed
+    controls = offered_controls(terms)
     used = quota_used(session, grant.template_id, principal.subject)
     return CatalogEntry(
         track=CatalogTrack(
@@ -60,6 +63,10 @@ def _entry(session: Session, principal: Principal, grant: Grant, track: Track) -
         tempo_percent=terms.tempo_percent,
         key_semitones=terms.key_semitones,
         guidance=terms.guidance,
+        densities=(terms.densities or []) if "density" in controls else [],
+        fills="fills" in controls,
+        swing="swing" in controls,
+        redo_seconds=terms.redo_seconds or RedoBounds(),
         commercial=terms.commercial,
         expires_at=min(grant.expires_at, terms.not_after or grant.expires_at),
         quota_per_listener=terms.quota_per_listener,

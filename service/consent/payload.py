@@ -17,11 +17,13 @@ from service.templates.terms import TemplateTerms
 STEMS = ("drums", "bass", "other", "vocals")
 
 
-class _Signed(BaseModel):
+class Signed(BaseModel):
+    """A part of what is signed: nothing unknown stands in it, and it never changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Signer(_Signed):
+class Signer(Signed):
     """A party whose signature the grant needs; `kid` is its key's RFC 7638 thumbprint."""
 
     party: str
@@ -29,7 +31,7 @@ class Signer(_Signed):
     name: str
 
 
-class GrantedTrack(_Signed):
+class GrantedTrack(Signed):
     """The recording, by its identity and the SHA-256 of its audio."""
 
     id: str
@@ -39,7 +41,7 @@ class GrantedTrack(_Signed):
     audio_sha256: str
 
 
-class OwnedPart(_Signed):
+class OwnedPart(Signed):
     """A party's share of one side, in parts per million."""
 
     party: str
@@ -47,7 +49,7 @@ class OwnedPart(_Signed):
     ppm: int
 
 
-class Authorization(_Signed):
+class Authorization(Signed):
     """What is allowed (after RFC 9396): one part of one recording, within the template's terms."""
 
     type: Literal["remix"]
@@ -62,7 +64,7 @@ class Authorization(_Signed):
     split: tuple[OwnedPart, ...]
 
 
-class GrantPayload(_Signed):
+class GrantPayload(Signed):
     """The claims of a grant. Times are seconds since the epoch (RFC 7519 NumericDate)."""
 
     iss: str
@@ -111,9 +113,9 @@ def compose_payload(
         iss=issuer,
         jti=grant_id,
         gen=FIRST_GENERATION,
-        iat=_seconds(issued_at),
-        nbf=_seconds(not_before),
-        exp=_seconds(expires_at),
+        iat=seconds(issued_at),
+        nbf=seconds(not_before),
+        exp=seconds(expires_at),
         required_signers=tuple(
             Signer(party=party.id, kid=party.kid, name=party.name) for party in owners
         ),
@@ -143,5 +145,6 @@ def compose_payload(
     )
 
 
-def _seconds(moment: datetime) -> int:
+def seconds(moment: datetime) -> int:
+    """Seconds since the epoch (RFC 7519 NumericDate)."""
     return int(moment.astimezone(UTC).timestamp())

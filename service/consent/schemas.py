@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from service.templates.terms import GuidanceBounds, KeyBounds, TempoBounds
+from service.templates.terms import Density, GuidanceBounds, KeyBounds, RedoBounds, TempoBounds
 
 
 class NewGrant(BaseModel):
@@ -97,6 +97,10 @@ class CatalogEntry(BaseModel):
     tempo_percent: TempoBounds
     key_semitones: KeyBounds
     guidance: GuidanceBounds
+    densities: Annotated[list[Density], Field(description="To choose from; empty: no choice.")]
+    fills: Annotated[bool, Field(description="Whether fills are the listener's to choose.")]
+    swing: Annotated[bool, Field(description="Whether swing is the listener's to choose.")]
+    redo_seconds: RedoBounds
     commercial: bool
     expires_at: datetime
     quota_per_listener: int

@@ -13,7 +13,7 @@ from service.database import Database
 from service.errors import Problem
 from service.logs import configure_logs
 from service.provenance.manifest_store import ManifestStore
-from service.provenance.schemas import Consent, Verdict
+from service.provenance.schemas import Consent, Made, Verdict
 from service.provenance.standing import consent_standing, unknown_standing
 from service.provenance.trust import load_trust
 from service.provenance.verdict import verify_file
@@ -83,7 +83,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"Original    {verdict.original.title} by {verdict.original.artist}{isrc}"
     if verdict.made is not None:
         yield f"Made        {verdict.made.statement}"
-        yield f"            style {verdict.made.style}, seed {verdict.made.seed}"
+        yield f"            {', '.join(_chosen(verdict.made))}"
     for credit in verdict.credits:
         yield f"Credit      {credit.name}, {credit.role}{' (AI)' if credit.ai else ''}"
     for checkpoint in verdict.checkpoints:
@@ -101,6 +101,18 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"
     if verdict.manifest_id is not None:
         yield f"Credential  {verdict.manifest_id}"
+
+
+def _chosen(made: Made) -> Iterator[str]:
+    chosen = made.choices
+    yield f"style {made.style}"
+    if chosen.density is not None:
+        yield f"density {chosen.density}"
+    if chosen.fills is not None:
+        yield "with fills" if chosen.fills else "without fills"
+    if chosen.swing is not None:
+        yield "swung" if chosen.swing else "straight"
+    yield f"seed {made.seed}"
 
 
 def _printable(text: str) -> str:

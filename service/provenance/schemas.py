@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.templates.redo import MOST_SPANS
+
 VerdictWord = Literal["trusted", "valid", "invalid", "absent"]
 StandingWord = Literal["stands", "revoked", "ended", "unknown"]
 
@@ -41,6 +43,22 @@ class CheckpointLine(Claim):
     commercial_use: bool
 
 
+class SpanClaim(Claim):
+    """Part of the song that was made anew, in seconds of the original."""
+
+    start: Annotated[float, Field(ge=0)]
+    end: Annotated[float, Field(ge=0)]
+
+
+class MadeChoices(Claim):
+    """What the listener chose of the new part; without `redo` all of it is new."""
+
+    density: Text | None = None
+    fills: bool | None = None
+    swing: bool | None = None
+    redo: Annotated[list[SpanClaim] | None, Field(max_length=MOST_SPANS)] = None
+
+
 class Made(Claim):
     """How the remix was made: what was regenerated and what was kept."""
 
@@ -50,6 +68,7 @@ class Made(Claim):
     seed: Count
     tempo_percent: float = 0.0
     key_semitones: int = 0
+    choices: MadeChoices = MadeChoices()
     statement: Text
     code_version: Text
 

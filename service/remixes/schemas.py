@@ -20,7 +20,17 @@ class NewRemix(BaseModel):
                 {
                     "template_id": "tpl_0c9d6b1f6d0e4f7a8f5d3c2b1a091827",
                     "choices": {"style": "bossa nova", "seed": 7, "format": "flac"},
-                }
+                },
+                {
+                    "template_id": "tpl_0c9d6b1f6d0e4f7a8f5d3c2b1a091827",
+                    "choices": {
+                        "style": "bossa nova",
+                        "density": "sparse",
+                        "fills": False,
+                        "swing": True,
+                        "redo": [{"start": 8.0, "end": 16.0}, {"start": 24.0, "end": 30.5}],
+                    },
+                },
             ]
         },
     )

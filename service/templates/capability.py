@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from checkpoints import registry
 from checkpoints.card import Card
+from checkpoints.errors import UnknownCheckpoint
 from service.errors import Problem
 from service.templates.terms import TemplateTerms
 
@@ -32,12 +33,19 @@ def cards_of(terms: TemplateTerms) -> dict[str, Card]:
 
 
 def generator_of(terms: TemplateTerms) -> Card:
-    """The generator card that makes the template's part in all its styles.
+    """The card, a generator's or an adapter's, that makes the part in all the template's styles.
 
-    Raises `PartNotSupported`, naming what the cards can make, or
+    Only cards that the template itself names count: a base that an adapter requires makes nothing
+    by itself here. Raises `PartNotSupported`, naming what the cards can make, or
     `checkpoints.errors.UnknownCheckpoint`.
     """
-    generators = [card for card in cards_of(terms).values() if card.role == "generator"]
+    named = {registry.card(name).name for name in terms.checkpoints}
+    generators = [
+        card
+        for role in ("adapter", "generator")
+        for card in cards_of(terms).values()
+        if card.role == role and card.name in named
+    ]
     if not generators:
         raise PartNotSupported(
             f"none of {', '.join(terms.checkpoints)} is a generator: name one that makes "
@@ -71,10 +79,12 @@ def generator_of(terms: TemplateTerms) -> Card:
 def check_capability(terms: TemplateTerms) -> None:
     """Raise unless the named cards can make the part and styles under a licence that allows it.
 
-    Raises `PartNotSupported`, `checkpoints.errors.UnknownCheckpoint` or `CheckpointLicence`.
+    Raises `PartNotSupported`, `checkpoints.errors.UnknownCheckpoint`, `CheckpointLicence`,
+    `CheckpointWithdrawn` or `CheckpointBaseMismatch`.
     """
     generator_of(terms)
     for card in cards_of(terms).values():
+        registry.require_usable(card)
         registry.require_licence(card, commercial=terms.commercial)
 
 
@@ -85,6 +95,14 @@ def settled(terms: TemplateTerms) -> TemplateTerms:
     """
     check_controls(terms, terms.controls)
     return terms.settled(generator_of(terms).controls)
+
+
+def offered_controls(terms: TemplateTerms) -> frozenset[str]:
+    """The controls that the template offers and its generator has; none if the card is gone."""
+    try:
+        return frozenset(terms.controls) & frozenset(generator_of(terms).controls)
+    except (PartNotSupported, UnknownCheckpoint):
+        return frozenset()
 
 
 def check_controls(terms: TemplateTerms, asked: Collection[str]) -> None:

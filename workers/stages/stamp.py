@@ -92,5 +92,6 @@ def stamp_record(permit: Permit, work: Work) -> StampRecord:
         separated=separated.meta["separator"] is not None,
         tempo_percent=remix.choices.tempo_percent,
         key_semitones=remix.choices.key_semitones,
+        redo=remix.choices.redo or (),
         parameters=record.made["regenerate"].meta["parameters"],
     )

@@ -157,6 +157,7 @@ def _actions(record: StampRecord) -> list[dict[str, Any]]:
             "description": f"{record.part.capitalize()} regenerated in time with the kept stems.",
             "digitalSourceType": labels.MADE_BY_MODEL,
             "softwareAgent": agents["generator"],
+            **({"changes": _regions(record)} if record.redo else {}),
             "parameters": {"org.reprise.part": record.part, "org.reprise.seed": record.seed},
         },
         {
@@ -166,6 +167,28 @@ def _actions(record: StampRecord) -> list[dict[str, Any]]:
         },
     ]
     return actions
+
+
+def _regions(record: StampRecord) -> list[dict[str, Any]]:
+    """Where this file's part is new: C2PA regions of interest, in normal play time (RFC 7826)."""
+    # A tempo change of p per cent brings every moment forward by 1 / (1 + p / 100).
+    pace = 1 + record.tempo_percent / 100
+    return [
+        {
+            "description": f"{record.part.capitalize()} regenerated.",
+            "region": [
+                {
+                    "type": "temporal",
+                    "time": {
+                        "type": "npt",
+                        "start": f"{span.start / pace:.3f}",
+                        "end": f"{span.end / pace:.3f}",
+                    },
+                }
+            ],
+        }
+        for span in record.redo
+    ]
 
 
 def _metadata(title: str, track: TrackRecord, description: str, source_type: str) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""Whether a training grant stands. Nothing here trusts a column that repeats the payload."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.catalog.models import Party, Share, Track
+from service.consent.models import TrainingGrant
+from service.consent.payload import payload_sha256
+from service.consent.refusals import (
+    ConsentMissing,
+    ConsentRevoked,
+    GrantExpired,
+    GrantNotOpen,
+    GrantNotYetValid,
+    SignatureInvalid,
+    TemplateMismatch,
+)
+from service.consent.signatures import TRAINING_TYPE, verify_signature
+from service.consent.training.payload import (
+    TrainingPayload,
+    decode_training,
+    given_stems,
+    split_of,
+)
+from service.database import now
+
+__all__ = ["end_of", "payload_sha256", "require_live", "signers_of", "verify_training"]
+
+
+def signers_of(session: Session, track_ids: Collection[str]) -> Sequence[Party]:
+    """Every party with a share of any of the tracks, in a stable order: all of them must sign."""
+    owning = select(Share.party_id).where(Share.track_id.in_(track_ids))
+    return session.scalars(select(Party).where(Party.id.in_(owning)).order_by(Party.id)).all()
+
+
+def verify_training(session: Session, grant: TrainingGrant, *, sound: bool) -> TrainingPayload:
+    """What the owners signed, once everything about it holds now.
+
+    Checks the canonical form, the live generation, the dates, who owns the catalogue, and one
+    valid signature of every one of them; with `sound` also that the audio is what was signed for
+    (asked before anything reads it). Raises `ConsentMissing`, `ConsentRevoked`, `GrantNotOpen`,
+    `GrantNotYetValid`, `GrantExpired`, `SignatureInvalid`, `SignerNotRequired` or
+    `TemplateMismatch`.
+    """
+    try:
+        payload = decode_training(grant.payload)
+    except ValueError as error:
+        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
+    if payload.gen != grant.generation or grant.state == "revoked":
+        raise ConsentRevoked(f"training grant {grant.id} was revoked")
+    if payload.jti != grant.id or payload.authorization_details.adapter != grant.adapter:
+        raise TemplateMismatch("what was signed is not this grant")
+    _require_signatures(session, grant, payload)
+    if grant.state != "open":
+        raise GrantNotOpen("not every party with a share has signed yet")
+    _require_catalogue(session, payload, sound=sound)
+    moment = now()
+    if moment < datetime.fromtimestamp(payload.nbf, UTC):
+        raise GrantNotYetValid(f"training grant {grant.id} begins at {grant.not_before}")
+    if moment >= end_of(payload):
+        raise GrantExpired(f"training grant {grant.id} ended at {end_of(payload)}")
+    return payload
+
+
+def require_signed(session: Session, grant: TrainingGrant) -> TrainingPayload:
+    """What was signed, if by all who must; raises as `verify_training` does."""
+    try:
+        payload = decode_training(grant.payload)
+    except ValueError as error:
+        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
+    _require_signatures(session, grant, payload)
+    _require_catalogue(session, payload, sound=True)
+    return payload
+
+
+def end_of(payload: TrainingPayload) -> datetime:
+    """When the consent ends, to training and to the use of what was trained."""
+    return datetime.fromtimestamp(payload.exp, UTC)
+
+
+def require_live(session: Session, generations: Mapping[str, int], *, lock: bool = False) -> None:
+    """Raise `ConsentRevoked` unless every grant is open in its generation and in its dates.
+
+    With `lock` their rows are held until the transaction ends, always in the same order.
+    """
+    for grant_id, generation in sorted(generations.items()):
+        query = select(
+            TrainingGrant.state, TrainingGrant.generation, TrainingGrant.expires_at
+        ).where(TrainingGrant.id == grant_id)
+        if lock:
+            query = query.with_for_update()
+        row = session.execute(query).one_or_none()
+        if row is None or row.state != "open" or row.generation != generation:
+            raise ConsentRevoked(f"the consent to training ({grant_id}) was revoked")
+        if now() >= row.expires_at:
+            raise ConsentRevoked(f"the consent to training ({grant_id}) has ended")
+
+
+def _require_signatures(session: Session, grant: TrainingGrant, payload: TrainingPayload) -> None:
+    signed = {signature.party_id: signature for signature in grant.signatures}
+    claimed = {signer.party: signer.kid for signer in payload.required_signers}
+    tracks = [track.id for track in payload.authorization_details.catalogue]
+    required = signers_of(session, tracks)
+    if not required:
+        raise ConsentMissing("nobody has a share of the catalogue")
+    for party in required:
+        if party.id not in signed or claimed.get(party.id) != party.kid:
+            raise ConsentMissing(f"{party.name} has a share and has not signed")
+        signature = signed[party.id]
+        verify_signature(
+            grant.payload, signature.protected, signature.signature, party, TRAINING_TYPE
+        )
+
+
+def _require_catalogue(session: Session, payload: TrainingPayload, *, sound: bool) -> None:
+    for signed in payload.authorization_details.catalogue:
+        track = session.get(Track, signed.id)
+        if track is None:
+            raise TemplateMismatch(f"track {signed.id} of the catalogue is gone")
+        if split_of(track) != signed.split:
+            raise ConsentMissing(f"{track.title!r} has other owners than when it was signed for")
+        if sound and (
+            track.audio_sha256 != signed.audio_sha256 or given_stems(track) != dict(signed.stems)
+        ):
+            raise TemplateMismatch(f"the audio of {track.title!r} is not what was signed for")
