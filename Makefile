@@ -13,12 +13,13 @@ AUDIOCRAFT := audiocraft==1.3.0
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 # Read by the recipes through the environment, so that any file name or style survives the shell.
-export TRACK PART STYLE SEED PORT
+export TRACK PART STYLE SEED DENSITY FILLS SWING REDO PORT
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo takes  TRACK=song.mp3  PART=drums|bass  STYLE=\"…\"  SEED=7  PORT=8000  SERVE=0"
+	@echo "                   DENSITY=sparse|normal|busy  FILLS=1|0  SWING=1|0  REDO=8-16,24-30"
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found (PYTHON=/path/to/python3.11 names one)." >&2; exit 1; }
@@ -43,6 +44,8 @@ demo: $(VENV)/.run-installed ## Play one remix from end to end and serve the pag
 	@exec $(VENV)/bin/reprise demo \
 	  $${TRACK:+--track "$$TRACK"} $${PART:+--part "$$PART"} $${STYLE:+--style "$$STYLE"} \
 	  $${SEED:+--seed "$$SEED"} $${PORT:+--port "$$PORT"} \
+	  $${DENSITY:+--density "$$DENSITY"} $${FILLS:+--fills "$$FILLS"} $${SWING:+--swing "$$SWING"} \
+	  $${REDO:+--redo "$$REDO"} \
 	  $(if $(filter 0 no false,$(SERVE)),--no-serve)
 
 up: $(VENV)/.run-installed ## Serve the API, the page and one worker with the embedded parts

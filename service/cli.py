@@ -41,6 +41,12 @@ def demo(
     part: Annotated[str, typer.Option(help="The stem to regenerate: drums or bass.")] = "drums",
     style: Annotated[str | None, typer.Option(help="A style that the model offers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random choices.")] = None,
+    density: Annotated[str | None, typer.Option(help="sparse, normal or busy.")] = None,
+    fills: Annotated[str | None, typer.Option(help="1: with fills, 0: without.")] = None,
+    swing: Annotated[str | None, typer.Option(help="1: swung, 0: straight.")] = None,
+    redo: Annotated[
+        str | None, typer.Option(help="Only these seconds of the part anew: 8-16,24-30.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port of the page; default: 8000 or next.")
     ] = None,
@@ -50,7 +56,17 @@ def demo(
     """Play one remix from end to end, the real way, over HTTP."""
     from service.demo import DemoRequest, play
 
-    request = DemoRequest(track=track, part=part, style=style, seed=seed, folder=folder)
+    request = DemoRequest(
+        track=track,
+        part=part,
+        style=style,
+        seed=seed,
+        density=density,
+        fills=fills,
+        swing=swing,
+        redo=redo,
+        folder=folder,
+    )
     raise typer.Exit(play(get_settings(), request, port=port, serve=serve))
 
 

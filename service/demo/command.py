@@ -9,7 +9,7 @@ from rich.markup import escape
 from checkpoints import registry
 from service.demo.client import Refused
 from service.demo.narrator import Narrator
-from service.demo.request import DemoRequest, NotPossible
+from service.demo.request import DemoRequest, NotPossible, words_for
 from service.demo.story import Story, Told
 from service.embedded.command import unwind_on_signals
 from service.embedded.ports import PortTaken
@@ -25,8 +25,8 @@ def play(settings: Settings, request: DemoRequest, *, port: int | None, serve: b
     began = time.monotonic()
     told: Told | None = None
     try:
-        song, style = request.song(), request.chosen_style()
-        console.print(f"[bold]Reprise[/]: {escape(song.name)}, new {request.part}, {escape(style)}")
+        song, words = request.song(), ", ".join(words_for(request.choices()))
+        console.print(f"[bold]Reprise[/]: {escape(song.name)}, new {request.part}, {escape(words)}")
         stack = _stack(settings, console, port)
         with stack as running:
             url = running.url if isinstance(running, Stack) else running

@@ -16,7 +16,7 @@ from service.auth.bearer import Role
 from service.demo.client import Api, Refused
 from service.demo.narrator import Narrator
 from service.demo.owners import Owner, register
-from service.demo.request import DemoRequest, NotPossible
+from service.demo.request import DemoRequest, NotPossible, words_for
 from service.settings import Settings
 from service.storage import file_sha256
 
@@ -123,7 +123,8 @@ class Story:
     ) -> dict[str, Any]:
         card = request.generator()
         separator = registry.separator_for(self._settings.separator, commercial=False)
-        models = f"{card.name} {separator.name}"
+        # Other weights may know other styles and controls, and get a template of their own.
+        models = f"{card.name} {card.digest[:12]} {separator.name}"
         for entry in self._memory.values():
             known = entry.get("templates", {}).get(models)
             if entry.get("track_id") == track["id"] and known:
@@ -176,17 +177,15 @@ class Story:
         alive: Callable[[], None],
     ) -> Told:
         listener = self._api("listener", "demo-listener")
-        style = request.chosen_style()
-        choices: dict[str, Any] = {"style": style.casefold()}
-        if request.seed is not None:
-            choices["seed"] = request.seed
-        with self._narrator.step(f"A listener asked for new {request.part}: {style}"):
+        choices = request.choices()
+        words = list(words_for(choices))
+        with self._narrator.step(f"A listener asked for new {request.part}: {', '.join(words)}"):
             remix = listener.post(
                 "/v1/remixes",
                 {
                     "template_id": template["template_id"],
                     "version": template["version"],
-                    "choices": choices,
+                    "choices": choices.model_dump(mode="json"),
                 },
                 idempotency_key=secrets.token_hex(16),
             )
@@ -197,7 +196,8 @@ class Story:
             raise Refused({"title": title, "detail": _why(ended.data)}, 422)
         remix = listener.get(path)
         seed = remix["choices"]["seed"]
-        name = "-".join((_slug(track["title"]), _slug(style), request.part, str(seed)))
+        words = [_slug(word) for word in words]
+        name = "-".join((_slug(track["title"]), *words, request.part, str(seed)))
         file = listener.save(f"{path}/audio", request.folder / f"{name}.flac")
         report = listener.send_file("POST", "/v1/verify", file)
         token = mint_token(self._keys, self._settings, "listener", "demo-listener", ttl=TOKEN_TIME)
