@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from checkpoints.errors import CardInvalid, CheckpointUnsealed
 
-Role = Literal["separator", "codec", "generator"]
+Role = Literal["separator", "codec", "generator", "adapter"]
 # What a generator can be told besides its style.
 Control = Literal["density", "fills", "swing"]
 
@@ -34,6 +34,14 @@ class FileSpec:
     url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingConsent:
+    """A training grant that weights were made under: its id, and the SHA-256 of what was signed."""
+
+    id: str
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """What we know of a checkpoint.
@@ -43,6 +51,10 @@ class Card:
     generator or codec makes, `styles` the styles a generator was trained on, `controls` what it
     can be told besides its style, `requires` the cards it cannot work without. A `bundled` card's
     files lie beside it, in a folder of its name.
+
+    An `adapter` changes the generator `base` (of exactly `base_digest`) towards one catalogue;
+    `grants` are the training grants of that catalogue's owners. `withdrawn` says why weights that
+    were here must not be used any more.
     """
 
     name: str
@@ -63,6 +75,10 @@ class Card:
     controls: tuple[Control, ...] = ()
     requires: tuple[str, ...] = ()
     homepage: str | None = None
+    base: str | None = None
+    base_digest: str | None = None
+    grants: tuple[TrainingConsent, ...] = ()
+    withdrawn: str | None = None
 
     @property
     def sealed(self) -> bool:
@@ -132,7 +148,11 @@ def _card(document: dict[str, Any], path: Path) -> Card:
         bundled=_flag(document, "bundled"),
         path=path,
         controls=_controls(document, role),
-        homepage=_text(document, "homepage") if "homepage" in document else None,
+        homepage=_optional_text(document, "homepage"),
+        base=_optional_text(document, "base"),
+        base_digest=_optional_text(document, "base_digest"),
+        grants=_consents(document),
+        withdrawn=_optional_text(document, "withdrawn"),
         **{
             key: _texts(document, key)
             for key in ("aliases", "sources", "parts", "styles", "requires")
@@ -142,7 +162,41 @@ def _card(document: dict[str, Any], path: Path) -> Card:
         raise ValueError(f"unknown fields: {', '.join(sorted(document))}")
     if not card.files:
         raise ValueError("a card names at least one file")
+    _check_adapter(card)
     return card
+
+
+def _check_adapter(card: Card) -> None:
+    """An adapter names its base and its grants, and nothing else does."""
+    if card.role != "adapter":
+        if card.base or card.base_digest or card.grants:
+            raise ValueError(f"base, base_digest and grants are an adapter's, not a {card.role}'s")
+        return
+    if not card.grants:
+        raise ValueError("an adapter names the training grants that it was made under")
+    if card.base is None or card.base not in card.requires:
+        raise ValueError("an adapter names its base, and requires it")
+    if card.base_digest is None or not _SHA256.fullmatch(card.base_digest):
+        raise ValueError("base_digest is not 64 hexadecimal digits")
+    if len(card.parts) != 1 or len(card.styles) != 1:
+        raise ValueError("an adapter makes one part in one style of its own")
+
+
+def _consents(document: dict[str, Any]) -> tuple[TrainingConsent, ...]:
+    grants = document.pop("grants", [])
+    if not isinstance(grants, list):
+        raise TypeError("grants must be a list of tables")
+    found = []
+    for grant in grants:
+        if not isinstance(grant, dict) or set(grant) != {"id", "sha256"}:
+            raise TypeError("a grant has exactly id and sha256")
+        consent = TrainingConsent(id=_text(grant, "id"), sha256=_text(grant, "sha256"))
+        if not _SHA256.fullmatch(consent.sha256):
+            raise ValueError(f"sha256 of {consent.id} is not 64 hexadecimal digits")
+        found.append(consent)
+    if len({consent.id for consent in found}) != len(found):
+        raise ValueError("grants names something twice")
+    return tuple(found)
 
 
 def _file(name: str, spec: dict[str, Any]) -> FileSpec:
@@ -169,6 +223,10 @@ def _text(document: dict[str, Any], key: str) -> str:
     return " ".join(value.split())
 
 
+def _optional_text(document: dict[str, Any], key: str) -> str | None:
+    return _text(document, key) if key in document else None
+
+
 def _flag(document: dict[str, Any], key: str) -> bool:
     value = document.pop(key)
     if not isinstance(value, bool):
@@ -183,7 +241,7 @@ def _controls(document: dict[str, Any], role: str) -> tuple[Control, ...]:
         raise ValueError(f"controls {', '.join(unknown)}: known are {', '.join(get_args(Control))}")
     if len(set(controls)) != len(controls):
         raise ValueError("controls names something twice")
-    if controls and role != "generator":
+    if controls and role not in ("generator", "adapter"):
         raise ValueError(f"a {role} has no controls")
     return controls  # type: ignore[return-value]
 

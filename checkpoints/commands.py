@@ -52,6 +52,9 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
             ("styles", ", ".join(card.styles)),
             ("controls", ", ".join(card.controls)),
             ("requires", ", ".join(card.requires)),
+            ("base", card.base or ""),
+            ("training grants", ", ".join(f"{g.id} ({g.sha256[:12]}…)" for g in card.grants)),
+            ("withdrawn", card.withdrawn or ""),
             ("homepage", card.homepage or ""),
         ):
             if value:

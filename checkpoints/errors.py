@@ -79,3 +79,19 @@ class CheckpointPullFailed(CheckpointError):
     slug = "checkpoint-pull-failed"
     title = "The checkpoint could not be fetched"
     status = 502
+
+
+class CheckpointWithdrawn(CheckpointError):
+    """The consent that the weights were made under has ended."""
+
+    slug = "checkpoint-withdrawn"
+    title = "The checkpoint was withdrawn"
+    status = 403
+
+
+class CheckpointBaseMismatch(CheckpointError):
+    """An adapter was trained for other weights than those here."""
+
+    slug = "checkpoint-base-mismatch"
+    title = "The adapter is for another checkpoint"
+    status = 409

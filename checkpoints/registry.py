@@ -16,10 +16,12 @@ from types import MappingProxyType
 from checkpoints.card import Card, FileSpec, Role, read_card
 from checkpoints.errors import (
     CardInvalid,
+    CheckpointBaseMismatch,
     CheckpointHashMismatch,
     CheckpointLicence,
     CheckpointNotPulled,
     CheckpointPickleRefused,
+    CheckpointWithdrawn,
     UnknownCheckpoint,
 )
 
@@ -102,7 +104,9 @@ def cache() -> Path:
 
 
 def state(card: Card) -> str:
-    """`bundled`, `pulled` or `absent`; nothing is verified here."""
+    """`bundled`, `pulled`, `absent` or `withdrawn`; nothing is verified here."""
+    if card.withdrawn:
+        return "withdrawn"
     present = all((folder(card) / name).is_file() for name in card.files)
     if not present:
         return "absent"
@@ -114,6 +118,8 @@ def open(name: str, *, commercial: bool) -> OpenCheckpoint:  # noqa: A001
 
     :param commercial: whether the grant at hand is commercial.
     :raises UnknownCheckpoint: no card has this name.
+    :raises CheckpointWithdrawn: the consent that the weights were made under has ended.
+    :raises CheckpointBaseMismatch: an adapter is for other weights than those here.
     :raises CheckpointLicence: the use is commercial and the licence forbids it.
     :raises CheckpointPickleRefused: a file is a pickle or could hold one.
     :raises CheckpointUnsealed: the card pins no hash.
@@ -121,6 +127,7 @@ def open(name: str, *, commercial: bool) -> OpenCheckpoint:  # noqa: A001
     :raises CheckpointHashMismatch: a file is not the one that the card names.
     """
     found = card(name)
+    require_usable(found)
     require_licence(found, commercial=commercial)
     require_loadable(found)
     _ = found.digest
@@ -130,15 +137,19 @@ def open(name: str, *, commercial: bool) -> OpenCheckpoint:  # noqa: A001
         if not path.is_file():
             raise CheckpointNotPulled(
                 f"{found.name} is not on this machine ({file_name} is absent). "
-                + (
-                    "It should have come with the installation: install again."
-                    if found.bundled
-                    else f"Run `reprise models pull {found.name}`."
-                )
+                + _how_to_get(found)
             )
         verify(found, file_name, spec, path)
         files[file_name] = path
     return OpenCheckpoint(found, MappingProxyType(files))
+
+
+def _how_to_get(card: Card) -> str:
+    if card.role == "adapter":
+        return "Copy its folder to where its card lies, or train it again."
+    if card.bundled:
+        return "It should have come with the installation: install again."
+    return f"Run `reprise models pull {card.name}`."
 
 
 def separator_for(setting: str, *, commercial: bool) -> Card:
@@ -169,6 +180,25 @@ def require_licence(card: Card, *, commercial: bool) -> None:
             f"the weights of {card.name} are under {card.licence}, which forbids commercial use, "
             "and this use is commercial. Choose a bundled checkpoint (Apache-2.0), or make the "
             "template non-commercial."
+        )
+
+
+def require_usable(named: Card) -> None:
+    """Raise unless the card may still be used, and an adapter's base is the one it was made for.
+
+    :raises CheckpointWithdrawn: see there.
+    :raises CheckpointBaseMismatch: see there.
+    :raises UnknownCheckpoint: no card is called as the base is.
+    """
+    if named.withdrawn:
+        raise CheckpointWithdrawn(f"{named.name}: {named.withdrawn}")
+    if named.base is None:
+        return
+    found = card(named.base)
+    if found.digest != named.base_digest:
+        raise CheckpointBaseMismatch(
+            f"{named.name} was trained for {named.base} of digest {named.base_digest}, and here "
+            f"is {found.digest}. Train it again on the present weights."
         )
 
 

@@ -30,6 +30,8 @@ def seal(name: str) -> Card:
     card = registry.card(name)
     if not card.bundled:
         raise CardInvalid(f"{card.name} is not bundled; its publisher's hashes are written by hand")
+    if card.role == "adapter":
+        raise CardInvalid(f"{card.name} is an adapter; its training seals it, and nothing else")
     registry.require_loadable(card)
     folder = registry.folder(card)
     tables = []
@@ -75,7 +77,11 @@ def _write(path: Path, text: str) -> None:
 def main(names: list[str]) -> int:
     """Seal the named cards; without names, every bundled card whose files are there."""
     bundled = [card for card in registry.cards() if card.bundled]
-    chosen = names or [card.name for card in bundled if registry.state(card) == "bundled"]
+    chosen = names or [
+        card.name
+        for card in bundled
+        if registry.state(card) == "bundled" and card.role != "adapter"
+    ]
     try:
         for name in chosen:
             sealed = seal(name)

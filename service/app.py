@@ -13,6 +13,7 @@ from service import health
 from service.auth import ServiceKeys
 from service.catalog import endpoints as catalog
 from service.consent import endpoints as consent
+from service.consent.training import endpoints as training
 from service.database import Database
 from service.edge import BodyLimit, Observation, SecurityHeaders
 from service.errors import (
@@ -32,7 +33,7 @@ from service.storage import ObjectStore
 from service.templates import endpoints as templates
 from service.web import endpoints as web
 
-ROOMS = (catalog, templates, ingestion, consent, remixes, provenance, web)
+ROOMS = (catalog, templates, ingestion, consent, training, remixes, provenance, web)
 EVERYWHERE: dict[int | str, dict[str, Any]] = {
     400: catalog.problem("`body-unreadable`"),
     413: catalog.problem("`body-too-large`"),

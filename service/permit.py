@@ -4,13 +4,14 @@ Every function that reads or makes a track's audio takes a Permit. Only `service
 constructs one; `tests/architecture` holds both rules.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from service.errors import Problem
 
-Purpose = Literal["upload", "ingest", "remix", "listen"]
+Purpose = Literal["upload", "ingest", "remix", "listen", "train"]
 
 
 class PermitDenied(Problem):
@@ -26,7 +27,8 @@ class Permit:
     """What the gate said yes to.
 
     `generation` is the grant's live counter when the gate opened; self-grants (an owner's own
-    upload) have `grant_id` None. `checkpoints` maps the card names that may be used to digests.
+    upload) have `grant_id` None. `checkpoints` maps the card names that may be used to digests;
+    `training` maps the training grants that adapters among them rest on to their generations.
     """
 
     purpose: Purpose
@@ -39,6 +41,7 @@ class Permit:
     generation: int | None
     checkpoints: dict[str, str]
     valid_until: datetime
+    training: Mapping[str, int] = field(default_factory=dict)
 
     def require(self, *stages: str, track_id: str | None = None) -> None:
         """Raise `PermitDenied` unless this Permit is in time and for one of `stages`."""

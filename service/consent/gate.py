@@ -4,6 +4,7 @@ A request passes once (`admit`), its job token is used once (`consume`), and eve
 again (`permit`): signature, deadline, live generation, stage. Whatever is unknown stays shut.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from service.catalog.shares import owns
 from service.catalog.tracks import is_owner, visible_track
 from service.consent import job_tokens
 from service.consent.job_tokens import GrantClaim, JobClaims
-from service.consent.models import Grant, TokenUse
+from service.consent.models import Grant, TokenUse, TrainingGrant
 from service.consent.payload import payload_sha256
 from service.consent.quota import insert_once, release_quota, take_quota
 from service.consent.refusals import (
@@ -32,6 +33,10 @@ from service.consent.refusals import (
     TerritoryNotGranted,
 )
 from service.consent.standing import end_of, find_open_grant, require_in_time, verify_standing
+from service.consent.training import adapters
+from service.consent.training.grants import concerns
+from service.consent.training.standing import end_of as end_of_training
+from service.consent.training.standing import require_live, verify_training
 from service.database import new_id, now
 from service.errors import NotFound
 from service.permit import Permit, PermitDenied
@@ -45,18 +50,23 @@ __all__ = [
     "admit",
     "admit_ingest",
     "check_live",
+    "check_training",
     "consume",
     "lock_for_publish",
     "permit",
     "permit_download",
     "permit_listen",
+    "permit_training",
     "permit_upload",
     "release_quota",
     "revoke",
+    "revoke_training",
 ]
 
 UPLOAD_TIME = timedelta(hours=1)
 LISTEN_TIME = timedelta(hours=6)
+TRAIN_TIME = timedelta(hours=24)
+"""A run that lasts longer asks again, by being started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +111,15 @@ def admit(
     check_controls(terms, settled.controls)
     check_stems(terms, {stem.name for stem in track.stems})
     take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
+    training = adapters.consent_of(
+        session, cards_of(terms).values(), track.id, commercial=terms.commercial
+    )
     moment = now()
-    deadline = min(moment + timedelta(seconds=settings.job_deadline_seconds), end_of(payload))
+    deadline = min(
+        moment + timedelta(seconds=settings.job_deadline_seconds),
+        end_of(payload),
+        training.end or end_of(payload),
+    )
     claims = _claims(
         keys,
         principal,
@@ -116,6 +133,7 @@ def admit(
         tpl=made.reference,
         params_sha256=settled.sha256(),
         ckpt={name: card.digest for name, card in cards_of(terms).items()},
+        training=training.claims,
     )
     return Admission(token=job_tokens.mint(keys, claims), claims=claims, choices=settled)
 
@@ -198,16 +216,27 @@ def permit(
         generation=claims.grant.gen if claims.grant else None,
         checkpoints=dict(claims.ckpt),
         valid_until=claims.deadline,
+        training={grant.id: grant.gen for grant in claims.training},
     )
 
 
 def check_live(session: Session, permit: Permit) -> None:
-    """Raise `ConsentRevoked` unless the Permit's grant is still open in its generation."""
-    _require_generation(session, permit.grant_id, permit.generation, lock=False)
+    """Raise `ConsentRevoked` unless the Permit's grants are still open in their generations.
+
+    Those are the remix grant and the training grants of adapters, or what a training runs under.
+    """
+    if permit.purpose != "train":
+        _require_generation(session, permit.grant_id, permit.generation, lock=False)
+    require_live(session, permit.training)
+
+
+def check_training(session: Session, generations: Mapping[str, int]) -> None:
+    """Raise `ConsentRevoked` unless these training grants are open in these generations."""
+    require_live(session, generations)
 
 
 def lock_for_publish(session: Session, permit: Permit) -> None:
-    """Hold the grant until the transaction ends, open in the Permit's generation.
+    """Hold the grants until the transaction ends, open in the Permit's generations.
 
     A revocation waits for this transaction, or has come first: then `ConsentRevoked` is raised.
     Raises `PermitDenied` for a Permit that is not for publishing.
@@ -219,6 +248,7 @@ def lock_for_publish(session: Session, permit: Permit) -> None:
     if not writes:
         raise PermitDenied("publishing needs a writing transaction, or the lock holds nothing")
     _require_generation(session, permit.grant_id, permit.generation, lock=True)
+    require_live(session, permit.training, lock=True)
 
 
 def permit_upload(session: Session, principal: Principal, track_id: str) -> Permit:
@@ -248,6 +278,57 @@ def permit_download(
     ):
         raise NotFound("no such remix")
     return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
+
+
+def permit_training(session: Session, grant_id: str) -> list[Permit]:
+    """A Permit for every track of a training grant's catalogue, while everything about it holds.
+
+    Who starts the training matters not: what allows it is what all owners signed. Raises
+    `NotFound`, or a refusal of `service.consent.refusals`.
+    """
+    grant = session.get(TrainingGrant, grant_id, populate_existing=True)
+    if grant is None:
+        raise NotFound("no such training grant")
+    payload = verify_training(session, grant, sound=True)
+    until = min(now() + TRAIN_TIME, end_of_training(payload))
+    return [
+        Permit(
+            purpose="train",
+            stage="train",
+            track_id=track.id,
+            subject=grant.created_by,
+            job_id=None,
+            token_id=None,
+            grant_id=grant.id,
+            generation=grant.generation,
+            checkpoints=dict(payload.authorization_details.checkpoints),
+            valid_until=until,
+            training={grant.id: grant.generation},
+        )
+        for track in payload.authorization_details.catalogue
+    ]
+
+
+def revoke_training(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:
+    """Revoke a training grant, and mark what was trained under it for deletion.
+
+    Any party with a share of the catalogue may, and an operator. Twice is as good as once. Waits
+    for publications that hold the grant. Raises `NotFound` for everybody else.
+    """
+    grant = session.scalar(
+        select(TrainingGrant).where(TrainingGrant.id == grant_id).with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if grant is None or not concerns(session, principal, grant):
+        raise NotFound("no such training grant")
+    if grant.state != "revoked":
+        grant.state = "revoked"
+        grant.generation += 1
+        grant.revoked_at = now()
+        grant.revoked_by = principal.subject
+        adapters.mark(session, grant.id, f"an owner revoked training grant {grant.id}")
+        session.flush()
+    return grant
 
 
 def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
@@ -284,6 +365,7 @@ def _may_revoke(session: Session, principal: Principal, grant: Grant) -> bool:
 
 def _require_live(session: Session, grant_id: str | None, claims: JobClaims) -> None:
     _require_generation(session, grant_id, claims.grant.gen if claims.grant else None, lock=False)
+    require_live(session, {grant.id: grant.gen for grant in claims.training})
 
 
 def _require_generation(

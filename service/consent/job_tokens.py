@@ -39,8 +39,9 @@ class GrantClaim(BaseModel):
 class JobClaims(BaseModel):
     """A job token's claims. Times are seconds since the epoch; `sub` is a pairwise name.
 
-    `ckpt` maps the cards that may be used to their digests. Self-grants (an owner's ingest)
-    have no `grant`, `tpl` and `params_sha256`.
+    `ckpt` maps the cards that may be used to their digests; `training` are the training grants
+    that adapters among them rest on. Self-grants (an owner's ingest) have no `grant`, `tpl` and
+    `params_sha256`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,7 @@ class JobClaims(BaseModel):
     tpl: str | None = None
     params_sha256: str | None = None
     ckpt: Mapping[str, str] = {}
+    training: tuple[GrantClaim, ...] = ()
 
     @property
     def deadline(self) -> datetime:

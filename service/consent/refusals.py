@@ -87,6 +87,20 @@ class TrackNotReady(Conflict):
     title = "The track has no audio yet"
 
 
+class AdapterUnknown(ConsentRefused):
+    """No training grant is recorded for these weights."""
+
+    slug = "adapter-unknown"
+    title = "No consent is recorded for this adapter"
+
+
+class AdapterNotYours(ConsentRefused):
+    """An artist's own adapter plays for that artist's tracks only."""
+
+    slug = "adapter-not-yours"
+    title = "The adapter is another artist's"
+
+
 class JobTokenInvalid(ConsentRefused):
     """The job token is not ours, not for this, or was never admitted."""
 

@@ -25,7 +25,8 @@ class NewSignature(BaseModel):
     """One element of a JWS General JSON `signatures` array (RFC 7515 section 7.2.1).
 
     The protected header is exactly `{"alg": "Ed25519", "kid": …, "typ": "remix-grant+jws"}`
-    (`EdDSA` is accepted for `alg`); `kid` is the RFC 7638 thumbprint of the party's key.
+    (`EdDSA` is accepted for `alg`; a training grant's `typ` is `training-grant+jws`); `kid` is the
+    RFC 7638 thumbprint of the party's key.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -65,9 +65,10 @@ def verify_signature(
 
 
 def sign_payload(payload: bytes, key: OKPKey, kind: str = TYPE) -> dict[str, str]:
-    """Sign a grant's payload (a training grant's with `kind=TRAINING_TYPE`) with a party's private key: `{protected, signature}`.
+    """Sign a grant's payload with a party's private key: `{protected, signature}`.
 
-    For parties' own tools (the demonstration, tests); the service holds no party's private key.
+    A training grant is signed with `kind=TRAINING_TYPE`. For parties' own tools (the
+    demonstration, tests); the service holds no party's private key.
     """
     member: Any = {"protected": {"alg": "Ed25519", "kid": key.thumbprint(), "typ": kind}}
     signed: Any = jws.serialize_json([member], payload, key, algorithms=["Ed25519"])

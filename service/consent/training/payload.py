@@ -1,4 +1,4 @@
-"""What the owners of a catalogue sign before anything learns from it (RFC 8785, as remix grants)."""
+"""What the owners of a catalogue sign before anything learns from it, in canonical form."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

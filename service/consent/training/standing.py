@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from service.catalog.models import Party, Share, Track
 from service.consent.models import TrainingGrant
-from service.consent.payload import payload_sha256
 from service.consent.refusals import (
     ConsentMissing,
     ConsentRevoked,
@@ -27,8 +26,6 @@ from service.consent.training.payload import (
 )
 from service.database import now
 
-__all__ = ["end_of", "payload_sha256", "require_live", "signers_of", "verify_training"]
-
 
 def signers_of(session: Session, track_ids: Collection[str]) -> Sequence[Party]:
     """Every party with a share of any of the tracks, in a stable order: all of them must sign."""
@@ -36,14 +33,13 @@ def signers_of(session: Session, track_ids: Collection[str]) -> Sequence[Party]:
     return session.scalars(select(Party).where(Party.id.in_(owning)).order_by(Party.id)).all()
 
 
-def verify_training(session: Session, grant: TrainingGrant, *, sound: bool) -> TrainingPayload:
-    """What the owners signed, once everything about it holds now.
+def signed_payload(session: Session, grant: TrainingGrant, *, sound: bool) -> TrainingPayload:
+    """What was signed, if by all who must and still about what is there.
 
-    Checks the canonical form, the live generation, the dates, who owns the catalogue, and one
-    valid signature of every one of them; with `sound` also that the audio is what was signed for
-    (asked before anything reads it). Raises `ConsentMissing`, `ConsentRevoked`, `GrantNotOpen`,
-    `GrantNotYetValid`, `GrantExpired`, `SignatureInvalid`, `SignerNotRequired` or
-    `TemplateMismatch`.
+    Checks the canonical form, the live generation, who owns the catalogue, and one valid signature
+    of every one of them; with `sound` also that the audio is what was signed for (asked before
+    anything reads it). Raises `ConsentMissing`, `ConsentRevoked`, `SignatureInvalid`,
+    `SignerNotRequired` or `TemplateMismatch`.
     """
     try:
         payload = decode_training(grant.payload)
@@ -54,25 +50,23 @@ def verify_training(session: Session, grant: TrainingGrant, *, sound: bool) -> T
     if payload.jti != grant.id or payload.authorization_details.adapter != grant.adapter:
         raise TemplateMismatch("what was signed is not this grant")
     _require_signatures(session, grant, payload)
+    _require_catalogue(session, payload, sound=sound)
+    return payload
+
+
+def verify_training(session: Session, grant: TrainingGrant, *, sound: bool) -> TrainingPayload:
+    """`signed_payload`, for a grant that is open and in its dates.
+
+    Raises `GrantNotOpen`, `GrantNotYetValid` or `GrantExpired` besides.
+    """
+    payload = signed_payload(session, grant, sound=sound)
     if grant.state != "open":
         raise GrantNotOpen("not every party with a share has signed yet")
-    _require_catalogue(session, payload, sound=sound)
     moment = now()
     if moment < datetime.fromtimestamp(payload.nbf, UTC):
         raise GrantNotYetValid(f"training grant {grant.id} begins at {grant.not_before}")
     if moment >= end_of(payload):
         raise GrantExpired(f"training grant {grant.id} ended at {end_of(payload)}")
-    return payload
-
-
-def require_signed(session: Session, grant: TrainingGrant) -> TrainingPayload:
-    """What was signed, if by all who must; raises as `verify_training` does."""
-    try:
-        payload = decode_training(grant.payload)
-    except ValueError as error:
-        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
-    _require_signatures(session, grant, payload)
-    _require_catalogue(session, payload, sound=True)
     return payload
 
 

@@ -1,0 +1,237 @@
+"""Making training grants and collecting their signatures."""
+
+from collections.abc import Sequence
+
+from joserfc.util import urlsafe_b64encode
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from checkpoints import registry
+from checkpoints.card import Card
+from checkpoints.errors import UnknownCheckpoint
+from service.auth import Principal
+from service.catalog.parties import party_of, require_party
+from service.catalog.shares import owns
+from service.catalog.tracks import visible_track
+from service.consent.grants import LONGEST
+from service.consent.models import Adapter, TrainingGrant, TrainingSignature, TrainingTrack
+from service.consent.payload import payload_sha256
+from service.consent.refusals import ConsentRevoked, SignerNotRequired, TrackNotReady
+from service.consent.schemas import SignerAnswer
+from service.consent.signatures import TRAINING_TYPE, verify_signature
+from service.consent.training.payload import compose_training, decode_training
+from service.consent.training.schemas import (
+    AdapterAnswer,
+    NewTrainingGrant,
+    TrainingGrantAnswer,
+)
+from service.consent.training.standing import signed_payload, signers_of
+from service.database import new_id, now
+from service.errors import InvalidRequest, NotFound
+from service.settings import Settings
+from service.templates.capability import PartNotSupported
+
+
+def create_training_grant(
+    session: Session, settings: Settings, principal: Principal, new: NewTrainingGrant
+) -> TrainingGrant:
+    """A grant over tracks the principal has a share of, collecting signatures.
+
+    Raises `NotFound`, `PartyNeeded`, `TrackNotReady`, `PartNotSupported`, `InvalidRequest` or the
+    registry's refusals.
+    """
+    tracks = [
+        visible_track(session, principal, track_id) for track_id in sorted(set(new.track_ids))
+    ]
+    party = require_party(session, principal)
+    for track in tracks:
+        if not owns(session, party.id, track.id):
+            raise NotFound("no such track")
+        if track.state != "ready" or track.audio_sha256 is None:
+            raise TrackNotReady(
+                f"ingest the audio of {track.title!r} first: its hash is part of what is signed"
+            )
+    moment = now()
+    begin = (new.not_before or moment).replace(microsecond=0)
+    end = new.expires_at.replace(microsecond=0)
+    if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
+        raise InvalidRequest("expires_at must lie after now and not_before, within ten years")
+    _require_free(session, new.adapter)
+    checkpoints = _checkpoints(new)
+    grant_id = new_id("tgr")
+    payload = compose_training(
+        issuer=settings.issuer,
+        grant_id=grant_id,
+        adapter=new.adapter,
+        base=registry.card(new.base).name,
+        part=new.part,
+        style=new.style,
+        checkpoints=checkpoints,
+        separator=registry.card(new.separator).name if new.separator else None,
+        commercial=new.commercial,
+        tracks=tracks,
+        signers=signers_of(session, [track.id for track in tracks]),
+        issued_at=moment,
+        not_before=begin,
+        expires_at=end,
+    )
+    grant = TrainingGrant(
+        id=grant_id,
+        adapter=new.adapter,
+        payload=payload.encode(),
+        required_signers=[signer.model_dump() for signer in payload.required_signers],
+        not_before=begin,
+        expires_at=end,
+        created_by=party.id,
+        tracks=[TrainingTrack(track_id=track.id) for track in tracks],
+    )
+    session.add(grant)
+    session.flush()
+    return grant
+
+
+def add_training_signature(
+    session: Session, principal: Principal, grant_id: str, protected: str, signature: str
+) -> TrainingGrant:
+    """Keep the calling party's signature; with the last one required the grant opens.
+
+    Signing twice changes nothing. Raises `NotFound`, `PartyNeeded`, `ConsentRevoked`,
+    `ConsentMissing`, `SignerNotRequired`, `SignatureInvalid` or `TemplateMismatch`.
+    """
+    # Two parties that sign at once: the second sees the first's signature and opens the grant.
+    grant = session.scalar(
+        select(TrainingGrant).where(TrainingGrant.id == grant_id).with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if grant is None or not concerns(session, principal, grant):
+        raise NotFound("no such training grant")
+    party = require_party(session, principal)
+    if grant.state == "revoked":
+        raise ConsentRevoked("this training grant was revoked; make a new one")
+    tracks = [track.track_id for track in grant.tracks]
+    required = {owner.id for owner in signers_of(session, tracks)}
+    if party.id not in required:
+        raise SignerNotRequired(f"{party.name} has no share of this catalogue")
+    verify_signature(grant.payload, protected, signature, party, TRAINING_TYPE)
+    signed = {kept.party_id for kept in grant.signatures}
+    if party.id not in signed:
+        grant.signatures.append(
+            TrainingSignature(
+                party_id=party.id, kid=party.kid, protected=protected, signature=signature
+            )
+        )
+        session.flush()
+        signed.add(party.id)
+    if grant.state == "collecting" and required <= signed:
+        signed_payload(session, grant, sound=True)
+        grant.state = "open"
+        session.flush()
+    return grant
+
+
+def visible_training_grant(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:
+    """A training grant, for the catalogue's owners and operators; `NotFound` for others."""
+    grant = session.get(TrainingGrant, grant_id)
+    if grant is None or not concerns(session, principal, grant):
+        raise NotFound("no such training grant")
+    return grant
+
+
+def list_training_grants(
+    session: Session, principal: Principal, track_id: str
+) -> Sequence[TrainingGrant]:
+    """Every training grant of a track the principal may see, newest first. Raises `NotFound`."""
+    visible_track(session, principal, track_id)
+    return session.scalars(
+        select(TrainingGrant)
+        .join(TrainingTrack)
+        .where(TrainingTrack.track_id == track_id)
+        .order_by(TrainingGrant.created_at.desc(), TrainingGrant.id)
+    ).all()
+
+
+def concerns(session: Session, principal: Principal, grant: TrainingGrant) -> bool:
+    """Whether the principal may see and revoke it: an operator, a signer, or who has a share."""
+    if principal.role == "operator":
+        return True
+    party = party_of(session, principal)
+    if party is None:
+        return False
+    # Whoever signed may take it back, even if the share was sold since.
+    signers = {signer["party"] for signer in grant.required_signers}
+    return party.id in signers or any(owns(session, party.id, t.track_id) for t in grant.tracks)
+
+
+def answer(grant: TrainingGrant) -> TrainingGrantAnswer:
+    """The training grant on the wire."""
+    payload = urlsafe_b64encode(grant.payload).decode()
+    signed = {kept.party_id for kept in grant.signatures}
+    allowed = decode_training(grant.payload).authorization_details
+    return TrainingGrantAnswer(
+        id=grant.id,
+        adapter=grant.adapter,
+        base=allowed.base,
+        part=allowed.part,
+        style=allowed.style,
+        commercial=allowed.commercial,
+        track_ids=[track.id for track in allowed.catalogue],
+        payload=payload,
+        payload_sha256=payload_sha256(grant.payload),
+        required_signers=[
+            SignerAnswer(
+                party_id=signer["party"],
+                kid=signer["kid"],
+                name=signer["name"],
+                signed=signer["party"] in signed,
+            )
+            for signer in grant.required_signers
+        ],
+        jws={
+            "payload": payload,
+            "signatures": [
+                {"protected": kept.protected, "signature": kept.signature}
+                for kept in grant.signatures
+            ],
+        },
+        generation=grant.generation,
+        state=grant.state,
+        not_before=grant.not_before,
+        expires_at=grant.expires_at,
+        created_by=grant.created_by,
+        created_at=grant.created_at,
+        revoked_at=grant.revoked_at,
+        adapters=[AdapterAnswer.model_validate(adapter) for adapter in grant.adapters],
+    )
+
+
+def _require_free(session: Session, name: str) -> None:
+    """A name is used once: what it meant when it was signed is what it always means."""
+    try:
+        registry.card(name)
+    except UnknownCheckpoint:
+        if session.get(Adapter, name) is None:
+            return
+    raise InvalidRequest(f"a model is or was called {name!r} already; choose another name")
+
+
+def _checkpoints(new: NewTrainingGrant) -> dict[str, str]:
+    base = registry.card(new.base)
+    if base.role != "generator":
+        raise PartNotSupported(f"{base.name} is a {base.role}, not a generator", part=new.part)
+    if new.part not in base.parts:
+        makes = ", ".join(base.parts) or "no part"
+        raise PartNotSupported(f"{base.name} makes {makes}, not {new.part}", part=new.part)
+    if new.style in {style.casefold() for style in base.styles}:
+        raise InvalidRequest(f"{base.name} has a style {new.style!r}; name the adapter's otherwise")
+    cards: dict[str, Card] = {base.name: base}
+    for required in base.requires:
+        cards[required] = registry.card(required)
+    if new.separator is not None:
+        separator = registry.card(new.separator)
+        if separator.role != "separator" or new.part not in separator.sources:
+            raise PartNotSupported(f"{separator.name} takes no {new.part} apart", part=new.part)
+        cards[separator.name] = separator
+    for card in cards.values():
+        registry.require_usable(card)
+        registry.require_licence(card, commercial=new.commercial)
+    return {name: card.digest for name, card in sorted(cards.items())}
