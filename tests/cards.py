@@ -25,6 +25,13 @@ CARDS: dict[str, dict[str, object]] = {
         "styles": STYLES,
         "requires": ["test-bass-codec"],
     },
+    "test-controls": {
+        "role": "generator",
+        "parts": ["drums"],
+        "styles": STYLES,
+        "controls": ["density", "fills", "swing"],
+        "requires": ["test-drums-codec"],
+    },
     "test-free-text": {"role": "generator", "parts": ["drums"]},
     "test-non-commercial": {
         "role": "generator",

@@ -1,5 +1,8 @@
 // The form: a song of the catalogue, and the choices its template allows.
 
+const TOGGLES = ["fills", "swing"];
+const DENSITIES = { sparse: "Sparse", normal: "Normal", busy: "Busy" };
+const SHORTEST_SECONDS = 0.5; // The API's own bound on a span.
 const $ = (id) => document.getElementById(id);
 
 /** An element with text, classes and attributes. */
@@ -38,16 +41,28 @@ export class AskForm {
     return picked ? this.#offers[Number(picked.value)] : null;
   }
 
-  /** What is asked for, as POST /v1/remixes takes it. */
+  /** What is asked for, as POST /v1/remixes takes it; what the song decides is left out. */
   get choices() {
     const seed = $("seed").value.trim();
+    const set = TOGGLES.filter((name) => $(name).value !== "");
     return {
       style: document.querySelector("#style-choices input:checked")?.value,
       tempo_percent: Number($("tempo").value),
       key_semitones: Number($("key").value),
       format: $("format").value,
       ...(seed !== "" && { seed: Number(seed) }),
+      ...($("density").value !== "" && { density: $("density").value }),
+      ...Object.fromEntries(set.map((name) => [name, $(name).value === "true"])),
+      ...this.#redo,
     };
+  }
+
+  /** The one span that the page can name: a blank is the song's own start or end. */
+  get #redo() {
+    const [from, to] = ["redo-from", "redo-to"].map((id) => $(id).value.trim());
+    if (from === "" && to === "") return {};
+    const end = Math.floor(this.offer.seconds * 1000) / 1000;
+    return { redo: [{ start: Number(from), end: to === "" ? end : Number(to) }] };
   }
 
   /** List the offers; `wanted(offer)` says which one is picked at first. */
@@ -90,7 +105,26 @@ export class AskForm {
       Object.assign($(name), { min: bounds.min, max: bounds.max, value: Math.min(Math.max(0, bounds.min), bounds.max) });
       $(name).dispatchEvent(new Event("input"));
     }
+    this.#showControls(offer);
     this.#allowAsking();
+  }
+
+  /** The controls that template and checkpoint both have; the others are not there at all. */
+  #showControls(offer) {
+    $("density-field").hidden = !offer.densities.length;
+    $("density").replaceChildren(element("option", { value: "", text: "As the song suggests" }),
+      ...offer.densities.map((density) => element("option", { value: density, text: DENSITIES[density] ?? density })));
+    for (const name of TOGGLES) {
+      $(`${name}-field`).hidden = !offer[name];
+      $(name).value = "";
+    }
+    const { seconds, redo_seconds: { min, max } } = offer;
+    $("redo-field").hidden = !seconds || min > seconds || max < SHORTEST_SECONDS;
+    for (const id of ["redo-from", "redo-to"]) Object.assign($(id), { value: "", max: seconds ?? "" });
+    const whole = max >= seconds; // Else the artist wants only a part of it made anew.
+    if (!whole) $("more").open = true;
+    $("redo-hint").textContent = `${whole ? "Blank: all of it." : `At most ${max} s, and not all of it.`} `
+      + `Outside it the ${offer.part} ${offer.part === "drums" ? "stay" : "stays"} as recorded.`;
   }
 
   #showValue(name, unit) {

@@ -2,6 +2,7 @@
 
 import { Player } from "./player.js";
 import { Waveform } from "./waveform.js";
+import { clock } from "./words.js";
 
 const STEP_SECONDS = 5;
 const $ = (id) => document.getElementById(id);
@@ -12,12 +13,6 @@ const waves = {
   remix: new Waveform($("wave-remix"), "remix"),
 };
 const lanes = $("lanes");
-
-/** Minutes and seconds as people write them. */
-export function clock(seconds) {
-  const whole = Math.floor(seconds + 1e-6);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
 
 /** Decode `blob` and show it as "original" or "remix". */
 export async function load(name, blob) {

@@ -5,6 +5,7 @@ import { AskForm, element } from "./ask.js";
 import { clear, follow } from "./job.js";
 import { load, player, unload } from "./listening.js";
 import { verify } from "./papers.js";
+import { bindings } from "./words.js";
 
 const SUFFIXES = { "audio/flac": "flac", "audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp4": "m4a" };
 const $ = (id) => document.getElementById(id);
@@ -88,7 +89,8 @@ async function ask(offer, choices) {
 async function showRemix(remix) {
   const { signal } = following;
   history.replaceState(null, "", `#remix=${remix.id}`);
-  $("remix-caption").textContent = `Remix · ${remix.choices.style}`;
+  const wording = [remix.choices.style, ...bindings(remix.choices)].join(", ");
+  $("remix-caption").textContent = `Remix · ${wording}`;
   form.style = remix.choices.style;
   $("listen").scrollIntoView({ block: "nearest" }); // On a phone the player is below the form.
   if (remix.state !== "published") {
@@ -106,7 +108,7 @@ async function showRemix(remix) {
   const blob = await response.blob();
   if (signal.aborted) return;
   $("remix-empty").hidden = true;
-  $("remix-caption").textContent = `Remix · ${told.choices.style}, seed ${told.choices.seed}`;
+  $("remix-caption").textContent = `Remix · ${wording}, seed ${told.choices.seed}`;
   await load("remix", blob);
   player.hear("remix");
   offerDownload(told, blob);
@@ -128,7 +130,8 @@ async function showEarlier() {
   $("earlier").hidden = !items.length;
   $("earlier-list").replaceChildren(...items.slice(0, 8).map((remix) => {
     const button = element("button", { type: "button" },
-      element("span", { text: remix.choices.style }), element("small", { text: remix.state }));
+      element("span", { text: [remix.choices.style, ...bindings(remix.choices)].join(", ") }),
+      element("small", { text: remix.state }));
     button.addEventListener("click", guarded(() => open(remix)));
     return element("li", {}, button);
   }));
@@ -154,7 +157,7 @@ async function start() {
     json("/v1/catalog"), wanted ? json(`/v1/remixes/${wanted}`) : null,
   ]);
   const offers = catalog.items.map(({ track, ...terms }) => ({
-    ...terms, track_id: track.id, title: track.title, artist: track.artist,
+    ...terms, track_id: track.id, title: track.title, artist: track.artist, seconds: track.duration_seconds,
   }));
   $("main").hidden = false;
   form.show(offers, (offer) => remix && offer.template_id === remix.template_id);

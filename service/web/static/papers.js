@@ -2,6 +2,7 @@
 
 import { json } from "./api.js";
 import { element } from "./ask.js";
+import { bindings, spans } from "./words.js";
 
 const VERDICTS = {
   trusted: "Trusted",
@@ -26,6 +27,14 @@ function models(checkpoints) {
     row(role, name, element("small", { text: `${licence} · ${digest.slice(0, 12)}` })));
 }
 
+function madeAnew({ part, choices: { redo, ...rest } }) {
+  const chosen = bindings(rest);
+  return [
+    row("made anew", redo ? `${part}, ${spans(redo)}` : part),
+    ...(chosen.length ? [row("asked for", chosen.join(", "))] : []),
+  ];
+}
+
 /** Send the received file to POST /v1/verify and show what it says. */
 export async function verify(blob) {
   const box = $("verdict");
@@ -39,7 +48,7 @@ export async function verify(blob) {
   $("credits").replaceChildren(
     ...report.credits.map(({ name, role, ai }) =>
       row(role, name, ...(ai ? [element("span", { class: "made", text: "AI" })] : []))),
-    ...(report.made ? [row("kept as they were", report.made.kept.join(", "))] : []));
+    ...(report.made ? [...madeAnew(report.made), row("kept as they were", report.made.kept.join(", "))] : []));
   const { signer, original, consent, made, checkpoints } = report;
   $("credential").replaceChildren(
     ...(original ? [row("made from", `${original.title}, ${original.artist}`)] : []),

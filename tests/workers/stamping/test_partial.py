@@ -1,6 +1,6 @@
 """A part that is new in places only: credits, statement and credential say in which."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_the_credential_names_the_regions_and_passes_the_policy(
         "swing": None,
         "redo": [{"start": 8.0, "end": 16.0}, {"start": 64.5, "end": 70.25}],
     }
-    made: dict[str, Any] = next(
+    made: Mapping[str, Any] = next(
         action
         for action in ManifestStore(stamped.manifest).actions
         if action.get("digitalSourceType") == labels.MADE_BY_MODEL

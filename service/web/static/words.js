@@ -1,0 +1,28 @@
+// Choices and times, as people say them.
+
+/** Minutes and seconds: 1:08. */
+export function clock(seconds) {
+  const whole = Math.floor(seconds + 1e-6);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** A moment to the millisecond, as short as it can be: 1:08, 1:08.25. */
+function moment(seconds) {
+  const [, fraction] = String(Math.round((seconds % 1) * 1000) / 1000).split(".");
+  return fraction ? `${clock(seconds)}.${fraction}` : clock(seconds);
+}
+
+/** Spans of a song: 0:08–0:16 and 0:24–0:30. */
+export function spans(redo) {
+  return redo.map(({ start, end }) => `${moment(start)}–${moment(end)}`).join(" and ");
+}
+
+/** What binds the new part besides its style, as a list; what the song decides is left out. */
+export function bindings({ density, fills, swing, redo }) {
+  return [
+    ...(density ? [density] : []),
+    ...(fills != null ? [fills ? "with fills" : "without fills"] : []),
+    ...(swing != null ? [swing ? "swung" : "straight"] : []),
+    ...(redo ? [`only ${spans(redo)}`] : []),
+  ];
+}
