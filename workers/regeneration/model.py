@@ -4,7 +4,8 @@ transformers' decoder class is used as it is. What this module adds enters by it
 
 * ``encoder_hidden_states``, the prefix: one style embedding, standing where T5's text states would
   (a learned table over the style names of the checkpoint's card, because no text encoder is
-  bundled), then slow chroma through a projection;
+  bundled), one embedding for each control (see ``controls.py``), then slow chroma through a
+  projection;
 * ``inputs_embeds``: ``sum_k E_k(code) + W c``, with c from the context encoder, aligned so that the
   context of a frame is added at the step that predicts the frame's first codebook.
 
@@ -24,6 +25,7 @@ from workers.regeneration.conditioning import (
     ContextEncoder,
     chroma_prefix,
 )
+from workers.regeneration.controls import untold, values_of
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -40,7 +42,8 @@ class GeneratorConfig:
 
     ``part`` is the stem it makes; ``codec`` the checkpoint name of the codec whose codes it speaks;
     ``window`` frames are generated in one go and ``margin`` frames of context are seen beyond both
-    ends; ``chroma_hop`` frames are one position of the prefix.
+    ends; ``chroma_hop`` frames are one position of the prefix; ``controls`` are the names of what
+    it can be told beside the style.
     """
 
     part: str
@@ -57,12 +60,22 @@ class GeneratorConfig:
     overlap: int = 100
     chroma_hop: int = 25
     context: ContextConfig = field(default_factory=ContextConfig)
+    controls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.styles)) != len(self.styles) or not self.styles:
             raise ValueError("a generator needs a list of different styles")
         if not 0 < self.overlap < self.window:
             raise ValueError(f"overlap {self.overlap} must lie inside the window {self.window}")
+        if len(set(self.controls)) != len(self.controls):
+            raise ValueError(f"controls are named twice: {', '.join(self.controls)}")
+        for name in self.controls:
+            values_of(name)
+
+    @property
+    def untold(self) -> tuple[int, ...]:
+        """The row of "not told" of every control."""
+        return tuple(untold(name) for name in self.controls)
 
     @property
     def padding(self) -> int:
@@ -76,8 +89,8 @@ class GeneratorConfig:
 
     @property
     def prefix_length(self) -> int:
-        """Positions before the first code: style and chroma."""
-        return 1 + self.chroma_positions
+        """Positions before the first code: style, controls and chroma."""
+        return 1 + len(self.controls) + self.chroma_positions
 
     def decoder_config(self) -> MusicgenMelodyDecoderConfig:
         """The same as transformers states it."""
@@ -96,12 +109,16 @@ class GeneratorConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in ``config.json``."""
-        return {**asdict(self), "styles": list(self.styles)}
+        return {**asdict(self), "styles": list(self.styles), "controls": list(self.controls)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "GeneratorConfig":
-        """Read what :meth:`to_dict` wrote; unknown or missing keys raise ``TypeError``."""
-        values = {**data, "styles": tuple(data["styles"])}
+        """Read what :meth:`to_dict` wrote; unknown or missing keys raise ``TypeError``.
+
+        Generators that were trained before there were controls say nothing of them and have none.
+        """
+        controls = tuple(data.get("controls", ()))
+        values = {**data, "styles": tuple(data["styles"]), "controls": controls}
         return cls(**{**values, "context": ContextConfig(**data["context"])})
 
 
@@ -111,12 +128,14 @@ class Window:
 
     ``features`` [B, FEATURES, margin + F + margin] and ``present`` [B, margin + F + margin] as in
     :class:`ContextEncoder`; ``style`` int64 [B], the index in the config's styles, ``len(styles)``
-    for none; ``kept_codes`` int64 [B, K, F], read where ``kept_mask`` bool [B, F] is true.
+    for none; ``controls`` int64 [B, controls], rows as in ``controls.row_of``; ``kept_codes`` int64
+    [B, K, F], read where ``kept_mask`` bool [B, F] is true.
     """
 
     features: Tensor
     present: Tensor
     style: Tensor
+    controls: Tensor
     kept_codes: Tensor
     kept_mask: Tensor
 
@@ -134,6 +153,9 @@ class ConditionedMusicgen(nn.Module):
         self.config = config
         self.decoder = MusicgenMelodyForCausalLM(config.decoder_config())
         self.style = nn.Embedding(len(config.styles) + 1, config.width)
+        self.controls = nn.ModuleList(
+            nn.Embedding(len(values_of(name)) + 1, config.width) for name in config.controls
+        )
         self.chroma = nn.Linear(CHROMA_BINS, config.width)
         self.context = ContextEncoder(config.context, config.width, config.width)
         self.additive = nn.Linear(config.width, config.width, bias=False)
@@ -160,7 +182,9 @@ class ConditionedMusicgen(nn.Module):
         inside = slice(margin, margin + window.frames)
         heard = window.features[:, :, inside] * window.present[:, None, inside]
         chroma = chroma_prefix(heard, self.config.chroma_hop, self.config.chroma_positions)
-        prefix = torch.cat([self.style(window.style)[:, None], self.chroma(chroma)], dim=1)
+        told = [self.style(window.style)[:, None]]
+        told += [table(window.controls[:, i])[:, None] for i, table in enumerate(self.controls)]
+        prefix = torch.cat([*told, self.chroma(chroma)], dim=1)
         return prefix, self.additive(c)
 
     def inputs(self, columns: Tensor, additive: Tensor, start: int = 0) -> Tensor:

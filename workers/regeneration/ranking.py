@@ -1,9 +1,11 @@
 """Which of several candidates fits the stems that stay best.
 
 Sampling is uneven: the best of a few is clearly better than the average one. Candidates are judged
-by what the part is for, on the decoded AUDIO: drums by playing together with the context, bass by
-staying in its key and in its chords.
+by what the part is for, on the decoded AUDIO: drums by playing together with the context, neither
+more nor less than asked; bass by staying in its key and in its chords, and together with it.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from workers.regeneration.conditioning import (
     CHROMA_BINS,
+    FRAME_RATE,
     MEL_BANDS,
     context_features,
     features_of,
@@ -20,6 +23,11 @@ from workers.regeneration.conditioning import (
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """Key profiles of Krumhansl and Kessler (1982), tonic first."""
+
+PEAK_SHARE = 0.15
+"""A hit is a peak of at least this share of the loudest."""
+DENSITY_WEIGHT, ONSET_WEIGHT = 0.25, 0.5
+QUANTILES: Mapping[str | None, float] = {None: 0.5, "sparse": 0.25, "normal": 0.5, "busy": 0.75}
 
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10)
@@ -86,10 +94,53 @@ def key_agreement(parts: Tensor, context: Tensor, sample_rate: int) -> Tensor:
     return torch.where(total > 1e-10, inside + likeness, 0.0)
 
 
-AGREEMENTS = {"drums": onset_agreement, "bass": key_agreement}
+def hits_per_second(parts: Tensor, sample_rate: int) -> Tensor:
+    """How often something begins in a part, float32 [C]: peaks of its onset strength.
+
+    Args:
+        parts: float32 [C, T].
+        sample_rate: Hz.
+    """
+    onsets = slice(MEL_BANDS, -CHROMA_BINS)
+    curve = functional.pad(
+        _smooth(context_features(parts, sample_rate)[:, onsets].mean(dim=1)), (1, 1)
+    )
+    here, before, after = curve[:, 1:-1], curve[:, :-2], curve[:, 2:]
+    loud = here > PEAK_SHARE * here.amax(dim=-1, keepdim=True).clamp_min(1e-6)
+    peaks = ((here > before) & (here >= after) & loud).sum(dim=-1)
+    return peaks * (FRAME_RATE / here.shape[-1])
 
 
-def scores(part: str, parts: Tensor, context: Tensor, sample_rate: int) -> list[float]:
-    """How well every candidate float32 [C, T] fits the context float32 [1, T]; higher is better."""
+def density_agreement(rates: Tensor, density: str | None) -> Tensor:
+    """How near every candidate's rate is to what was asked for, [C], 0 at best.
+
+    What is sparse or busy depends on the style, the tempo and the song, which the generator has
+    heard and this module has not. The candidates themselves are the measure: without a wish, or
+    with "normal", the middle one is best, with "sparse" or "busy" the one at that quarter.
+
+    Args:
+        rates: [C], hits a second.
+        density: a value of the control, or ``None``.
+    """
+    aim = torch.quantile(rates, QUANTILES[density]).clamp_min(1e-3)
+    return -torch.log2(rates.clamp_min(1e-3) / aim).abs()
+
+
+def scores(
+    part: str, parts: Tensor, context: Tensor, sample_rate: int, density: str | None = None
+) -> list[float]:
+    """How well every candidate float32 [C, T] fits the context float32 [1, T]; higher is better.
+
+    Drums: onset agreement, and density agreement by ``DENSITY_WEIGHT``. Bass: key agreement, and
+    onset agreement by ``ONSET_WEIGHT``.
+    """
     # One by one: the spectra of all candidates of a long song do not fit in memory together.
-    return [float(AGREEMENTS[part](one[None], context, sample_rate)[0]) for one in parts]
+    each = [one[None] for one in parts]
+    together = torch.cat([onset_agreement(one, context, sample_rate) for one in each])
+    if part == "drums":
+        rates = torch.cat([hits_per_second(one, sample_rate) for one in each])
+        judged = together + DENSITY_WEIGHT * density_agreement(rates, density)
+    else:
+        in_key = torch.cat([key_agreement(one, context, sample_rate) for one in each])
+        judged = in_key + ONSET_WEIGHT * together
+    return [float(score) for score in judged]

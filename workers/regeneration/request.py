@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FRAME_RATE
+from workers.regeneration.controls import CONTROLS, ControlValue, UnknownControl, row_of
 from workers.regeneration.model import GeneratorConfig
 from workers.regeneration.sampling import Sampling
 
@@ -40,15 +41,27 @@ class GenerationRequest:
         sampling: guidance, temperature, top-k.
         kept_codes: int64 [K, F] codes of the part, F = ceil(T / hop), for partial regeneration.
         kept_mask: bool [F], true on the frames of ``kept_codes`` that stay as they are.
+        density: "sparse", "normal" or "busy"; ``None`` leaves it to the context and the style.
+        fills: whether there are fills at the ends of sections; ``None`` as above.
+        swing: whether off-beats swing; ``None`` as above.
     """
 
     context: Tensor
     style: str | None
     seed: int
-    candidates: int = 4
+    candidates: int = 8
     sampling: Sampling = field(default_factory=Sampling)
     kept_codes: Tensor | None = None
     kept_mask: Tensor | None = None
+    density: str | None = None
+    fills: bool | None = None
+    swing: bool | None = None
+
+    @property
+    def controls(self) -> dict[str, ControlValue]:
+        """The controls that are told, by name."""
+        asked = {name: getattr(self, name) for name in CONTROLS}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,19 @@ def _check_context(context: Tensor, sample_rate: int) -> None:
         raise InvalidGenerationRequest("context", "holds samples that are not finite")
 
 
+def _check_controls(request: GenerationRequest, config: GeneratorConfig) -> None:
+    for name, value in request.controls.items():
+        if name not in config.controls:
+            known = ", ".join(config.controls) or "none"
+            raise InvalidGenerationRequest(
+                name, f"is no control of this checkpoint; it has: {known}"
+            )
+        try:
+            row_of(name, value)
+        except UnknownControl as error:
+            raise InvalidGenerationRequest(name, str(error)) from error
+
+
 def _check_kept(request: GenerationRequest, config: GeneratorConfig, frames: int) -> None:
     codes, mask = request.kept_codes, request.kept_mask
     if (codes is None) != (mask is None):
@@ -119,6 +145,7 @@ def check(request: GenerationRequest, config: GeneratorConfig, codec: Codec) -> 
     if request.style is not None and request.style not in config.styles:
         known = ", ".join(config.styles)
         raise InvalidGenerationRequest("style", f"{request.style!r} is not one of: {known}")
+    _check_controls(request, config)
     if isinstance(request.seed, bool) or not 0 <= request.seed < 2**63:
         raise InvalidGenerationRequest("seed", f"must lie in 0..2^63-1, not {request.seed}")
     if isinstance(request.candidates, bool) or not 1 <= request.candidates <= MOST_CANDIDATES:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from workers.regeneration.delay import delay, undelay
-from workers.regeneration.model import ConditionedMusicgen, Window
+from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, Window
 
 
 class NonFiniteLogits(ArithmeticError):
@@ -27,7 +27,8 @@ class Sampling:
 
     ``guidance_context`` (w_c) and ``guidance_style`` (w_t) weigh three branches:
     ``l0 + w_c (l_context - l0) + w_t (l_context_style - l_context)``, a style guidance on top of
-    the usual classifier-free one (arXiv 2207.12598). ``temperature`` 0 takes the likeliest code;
+    the usual classifier-free one (arXiv 2207.12598). Controls go with the style: what a player is
+    told is one branch. ``temperature`` 0 takes the likeliest code;
     ``top_k`` 0 draws from all.
     """
 
@@ -108,21 +109,29 @@ class Decoding:
         return torch.stack([head(last) for head in self.model.decoder.lm_heads], dim=1)
 
 
-def guidance_branches(window: Window, no_style: int, sampling: Sampling) -> tuple[Window, Tensor]:
+def _nothing_told(window: Window, config: GeneratorConfig) -> Window:
+    """The same window with neither a style nor a control."""
+    return replace(
+        window,
+        style=torch.full_like(window.style, len(config.styles)),
+        controls=torch.tensor(config.untold, dtype=torch.int64).expand_as(window.controls),
+    )
+
+
+def guidance_branches(
+    window: Window, config: GeneratorConfig, sampling: Sampling
+) -> tuple[Window, Tensor]:
     """The window once per branch that counts, and the branches' weights [branches].
 
     Kept frames belong to every branch: guidance is about the context, not about what is kept.
     """
-    without_context = replace(
-        window,
-        present=torch.zeros_like(window.present),
-        style=torch.full_like(window.style, no_style),
-    )
-    without_style = replace(window, style=torch.full_like(window.style, no_style))
+    untold = _nothing_told(window, config)
+    without_context = replace(untold, present=torch.zeros_like(window.present))
     w_c, w_t = sampling.guidance_context, sampling.guidance_style
-    weighted = [(1.0 - w_c, without_context), (w_c - w_t, without_style), (w_t, window)]
-    if bool((window.style == no_style).all()):
-        weighted = [(1.0 - w_c, without_context), (w_c, without_style)]
+    weighted = [(1.0 - w_c, without_context), (w_c - w_t, untold), (w_t, window)]
+    told = bool((window.style != untold.style).any() | (window.controls != untold.controls).any())
+    if not told:
+        weighted = [(1.0 - w_c, without_context), (w_c, untold)]
     used = [(weight, branch) for weight, branch in weighted if weight != 0.0]
     fields = {
         name: torch.cat([getattr(branch, name) for _, branch in used])
@@ -131,18 +140,26 @@ def guidance_branches(window: Window, no_style: int, sampling: Sampling) -> tupl
     return Window(**fields), torch.tensor([weight for weight, _ in used])
 
 
-def _draw(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
+def draw(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
     """One code per row and codebook, int64 [B, K], from logits [B, K, V] and exponential noise.
 
     ``argmax(p / noise)`` draws from p (the exponential race), so a row's draw depends on its own
-    noise alone, not on who shares the batch.
+    noise [B, K, draws_of] alone, not on who shares the batch. The likeliest code meets the first
+    noise: without temperature, or with a ``top_k`` of 1, it is taken whatever the noise.
     """
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
-    if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    return (torch.softmax(logits / sampling.temperature, dim=-1) / noise).argmax(dim=-1)
+    kept = noise.shape[-1]
+    if kept == logits.shape[-1]:
+        return (torch.softmax(logits / sampling.temperature, dim=-1) / noise).argmax(dim=-1)
+    likeliest, codes = logits.topk(kept, dim=-1)
+    drawn = (torch.softmax(likeliest / sampling.temperature, dim=-1) / noise).argmax(dim=-1)
+    return codes.gather(-1, drawn[..., None])[..., 0]
+
+
+def draws_of(sampling: Sampling, codebook_size: int) -> int:
+    """How many codes a draw is among."""
+    return min(sampling.top_k, codebook_size) if sampling.top_k else codebook_size
 
 
 @torch.inference_mode()
@@ -171,34 +188,35 @@ def sample_window(
     """
     config, frames = model.config, window.frames
     batch = window.style.shape[0]
-    rows, weights = guidance_branches(window, len(config.styles), sampling)
+    rows, weights = guidance_branches(window, config, sampling)
     weights = weights.to(window.features.device)
     branches = len(weights)
-    noise = torch.stack(
-        [
-            torch.empty(frames, config.codebooks, config.codebook_size).exponential_(generator=g)
-            for g in generators
-        ]
-    )
+    shape = (frames, config.codebooks, draws_of(sampling, config.codebook_size))
+    noise = torch.stack([torch.empty(shape).exponential_(generator=g) for g in generators])
     kept = window.kept_mask[:, None].expand(-1, config.codebooks, -1)
     columns = delay(torch.where(kept, window.kept_codes, config.padding), config.padding)
     # A cell is free when it belongs to a frame that is not kept; all others are forced.
     free = delay((~kept).long(), 0).bool()
+    open_columns = free.any(dim=(0, 1)).nonzero().flatten().tolist()
+    if not open_columns:
+        return undelay(columns)
+    first, last = open_columns[0], open_columns[-1]
     decoding = Decoding(model, *model.condition(rows))
-    open_columns = free.any(dim=(0, 1)).nonzero()
-    first = int(open_columns[0]) if len(open_columns) else columns.shape[2]
+    codebook = torch.arange(config.codebooks)
     after_step(0)
     logits = decoding.step(columns[:, :, :first].repeat(branches, 1, 1))
-    for column in range(first, columns.shape[2]):
-        guided = torch.einsum("g,gbkv->bkv", weights, logits.unflatten(0, (branches, batch)))
+    for column in range(first, last + 1):
+        guided = (
+            (weights[:, None] * logits.view(branches, -1)).sum(dim=0).view(batch, *logits.shape[1:])
+        )
         if not bool(torch.isfinite(guided).all()):
             raise NonFiniteLogits(f"logits of column {column} are not finite")
         # Codebook k of this column belongs to frame column - 1 - k; its noise is the frame's own.
-        frame = (column - 1 - torch.arange(config.codebooks)).clamp(0, frames - 1)
-        drawn = _draw(guided, noise[:, frame, torch.arange(config.codebooks)], sampling)
+        frame = (column - 1 - codebook).clamp(0, frames - 1)
+        drawn = draw(guided, noise[:, frame, codebook], sampling)
         cell = columns[:, :, column]
         columns[:, :, column] = torch.where(free[:, :, column], drawn, cell)
-        if column + 1 < columns.shape[2]:
+        if column < last:
             after_step(max(0, column - config.codebooks))
             logits = decoding.step(columns[:, :, column : column + 1].repeat(branches, 1, 1))
     after_step(frames)

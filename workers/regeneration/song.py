@@ -1,30 +1,52 @@
 """A part for a whole song: windows that continue each other, decoded, ranked, trimmed."""
 
-import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workers.regeneration.codecs import Codec
-from workers.regeneration.conditioning import context_features
+from workers.regeneration.conditioning import FRAME_RATE, context_features
+from workers.regeneration.controls import row_of
 from workers.regeneration.model import ConditionedMusicgen, Window
 from workers.regeneration.ranking import scores
 from workers.regeneration.request import Generation, GenerationRequest
 from workers.regeneration.sampling import sample_window
 
-
-def window_starts(frames: int, window: int, overlap: int) -> list[int]:
-    """First frames of the windows that cover a song, each with ``overlap`` frames of the last."""
-    hop = window - overlap
-    return [hop * i for i in range(max(1, math.ceil((frames - overlap) / hop)))]
+AROUND_REDONE_S = 2.0
+"""What is heard before and after redone frames when candidates are compared."""
 
 
-def _generators(seed: int, candidates: int) -> list[torch.Generator]:
-    """One for each candidate: adding candidates changes none of the others."""
+def next_window(fixed: Tensor, window: int, overlap: int) -> int | None:
+    """First frame of the window to generate next, or ``None`` when every frame is there.
+
+    It holds the first frame that is missing. A gap that leaves room for ``overlap`` fixed frames
+    on both sides is put in the middle, so that what is redone hears what leads to it and what it
+    must lead to; a longer one is begun with ``overlap`` frames of what came before.
+
+    Args:
+        fixed: bool [F], true where the codes are known.
+        window: frames of a window.
+        overlap: fewer than ``window``.
+    """
+    missing = (~fixed).nonzero().flatten()
+    if not len(missing):
+        return None
+    first, frames = int(missing[0]), len(fixed)
+    closed = fixed[first:].nonzero().flatten()
+    gap = int(closed[0]) if len(closed) else frames - first
+    before = (window - gap) // 2 if gap <= window - 2 * overlap else overlap
+    return max(0, min(first - before, frames - window))
+
+
+def _generators(seed: int, candidates: int, start: int) -> list[torch.Generator]:
+    """One for each candidate of a window: neither depends on the others nor on windows before."""
     return [
-        torch.Generator().manual_seed((seed * 1_000_003 + candidate) % 2**63)
+        torch.Generator().manual_seed(
+            int(np.random.SeedSequence((seed, candidate, start)).generate_state(1, np.uint64)[0])
+        )
         for candidate in range(candidates)
     ]
 
@@ -46,31 +68,51 @@ def generate_codes(
     padded = functional.pad(features, (margin, margin))
     present = functional.pad(torch.ones(frames), (margin, margin))
     style = len(config.styles) if request.style is None else config.styles.index(request.style)
+    told = request.controls
+    controls = torch.tensor([row_of(n, told.get(n)) for n in config.controls], dtype=torch.int64)
     codes = torch.zeros(count, config.codebooks, frames, dtype=torch.int64)
     fixed = torch.zeros(frames, dtype=torch.bool)
     if request.kept_codes is not None and request.kept_mask is not None:
         fixed = request.kept_mask.clone()
         codes[:] = torch.where(fixed, request.kept_codes, 0)
-    generators = _generators(request.seed, count)
-    for start in window_starts(frames, config.window, config.overlap):
+    total = max(1, int((~fixed).sum()))
+    while (start := next_window(fixed, config.window, config.overlap)) is not None:
         end = min(start + config.window, frames)
         seen = slice(start, end + 2 * margin)
         window = Window(
             features=padded[None, :, seen].expand(count, -1, -1),
             present=present[None, seen].expand(count, -1),
             style=torch.full((count,), style),
+            controls=controls.expand(count, -1),
             kept_codes=codes[:, :, start:end],
             kept_mask=fixed[None, start:end].expand(count, -1),
         )
+        earlier = total - int((~fixed).sum())
+        made = functional.pad((~fixed[start:end]).cumsum(0), (1, 0)).tolist()
 
-        def after_step(done: int, start: int = start) -> None:
-            advance((start + done) / frames)
+        def after_step(done: int, earlier: int = earlier, made: list[int] = made) -> None:
+            advance((earlier + made[done]) / total)
 
         codes[:, :, start:end] = sample_window(
-            model, window, request.sampling, generators, after_step
+            model,
+            window,
+            request.sampling,
+            _generators(request.seed, count, start),
+            after_step,
         )
         fixed[start:end] = True
     return codes
+
+
+def _judged(request: GenerationRequest, sample_rate: int) -> slice:
+    """Samples that candidates are compared by: those they differ in, and what is around them."""
+    samples = request.context.shape[1]
+    if request.kept_mask is None or bool(request.kept_mask.all()):
+        return slice(0, samples)
+    redone = (~request.kept_mask).nonzero().flatten()
+    around, hop = round(AROUND_REDONE_S * sample_rate), sample_rate // FRAME_RATE
+    first, end = int(redone[0]) * hop - around, (int(redone[-1]) + 1) * hop + around
+    return slice(max(0, first), min(samples, end))
 
 
 @torch.inference_mode()
@@ -97,7 +139,14 @@ def generate(
     audio = torch.stack(parts)
     if not bool(torch.isfinite(audio).all()):
         raise ArithmeticError("the codec decoded samples that are not finite")
-    judged = scores(model.config.part, audio, request.context, codec.sample_rate)
+    compared = _judged(request, codec.sample_rate)
+    judged = scores(
+        model.config.part,
+        audio[:, compared],
+        request.context[:, compared],
+        codec.sample_rate,
+        request.density,
+    )
     chosen = max(range(len(judged)), key=judged.__getitem__)
     return Generation(
         audio=audio[chosen : chosen + 1],

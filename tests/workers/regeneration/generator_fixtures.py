@@ -29,6 +29,7 @@ def tiny_config(**changes: Any) -> GeneratorConfig:
         "overlap": 20,
         "chroma_hop": 10,
         "context": ContextConfig(width=24, blocks=1, heads=2),
+        "controls": ("density", "fills", "swing"),
     }
     return GeneratorConfig(**{**sizes, **changes})
 
@@ -45,6 +46,8 @@ def tiny_generator(seed: int = 0, additive: float = 0.5, **changes: Any) -> Cond
     for head in model.decoder.lm_heads:
         torch.nn.init.normal_(head.weight, std=0.3)
     torch.nn.init.normal_(model.style.weight, std=1.0)
+    for control in model.controls.parameters():
+        torch.nn.init.normal_(control, std=1.0)
     torch.nn.init.normal_(model.additive.weight, std=additive)
     return model.eval().requires_grad_(False)
 
@@ -61,6 +64,7 @@ def window_of(model: ConditionedMusicgen, batch: int, frames: int, seed: int = 1
         features=torch.randn(batch, FEATURES, padded, generator=generator),
         present=torch.ones(batch, padded),
         style=torch.arange(batch) % len(STYLES),
+        controls=torch.tensor([[0, 1, 0]])[:, : len(config.controls)].expand(batch, -1),
         kept_codes=codes,
         kept_mask=(torch.arange(frames) % 3 == 0).expand(batch, -1),
     )

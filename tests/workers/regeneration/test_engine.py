@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from generator_fixtures import ClickCodec, clicks, tiny_generator
 
+from workers.regeneration.conditioning import context_features
 from workers.regeneration.engine import (
     PENDING,
     Engine,
@@ -19,7 +21,7 @@ from workers.regeneration.engine import (
 )
 from workers.regeneration.request import LONGEST_S, GenerationRequest, InvalidGenerationRequest
 from workers.regeneration.sampling import Sampling
-from workers.regeneration.song import window_starts
+from workers.regeneration.song import generate_codes, next_window
 
 
 @pytest.fixture
@@ -73,9 +75,18 @@ def test_the_same_request_gives_the_same_samples(engine: Engine) -> None:
 
 
 def test_more_candidates_change_none_of_the_first(engine: Engine) -> None:
-    two = engine.submit(request(candidates=2)).result(60)
-    three = engine.submit(request(candidates=3)).result(60)
-    assert three.scores[:2] == pytest.approx(two.scores, abs=1e-5)
+    asked = request(candidates=2)
+    features = context_features(asked.context, engine.sample_rate)[0]
+    two, three = (
+        generate_codes(engine.generator, features, replace(asked, candidates=n), lambda _: None)
+        for n in (2, 3)
+    )
+    assert torch.equal(three[:2], two)
+    assert not torch.equal(three[2], two[0])
+
+
+def test_eight_candidates_are_compared_unless_said_otherwise() -> None:
+    assert GenerationRequest(clicks(1.0), None, 1).candidates == 8
 
 
 def test_what_is_generated_depends_on_context_and_style(engine: Engine) -> None:
@@ -85,6 +96,15 @@ def test_what_is_generated_depends_on_context_and_style(engine: Engine) -> None:
     assert not torch.equal(engine.submit(silent).result(60).codes, plain)
     assert not torch.equal(engine.submit(replace(asked, style="ballad")).result(60).codes, plain)
     assert not torch.equal(engine.submit(replace(asked, style=None)).result(60).codes, plain)
+
+
+@pytest.mark.parametrize("told", [{"density": "busy"}, {"fills": False}, {"swing": True}])
+def test_what_is_generated_depends_on_every_control(
+    engine: Engine, told: dict[str, object]
+) -> None:
+    asked = replace(request(candidates=1), style=None)
+    plain = engine.submit(asked).result(60).codes
+    assert not torch.equal(engine.submit(replace(asked, **told)).result(60).codes, plain)
 
 
 def test_progress_rises_to_one(engine: Engine) -> None:
@@ -157,8 +177,20 @@ def test_kept_frames_stay_and_the_others_are_made(engine: Engine) -> None:
     assert (made.codes[:, ~mask] != 11).float().mean() > 0.5
 
 
+def test_progress_counts_what_is_redone_alone(engine: Engine) -> None:
+    mask = torch.ones(125, dtype=torch.bool)
+    mask[50:70] = False
+    asked = replace(request(candidates=1), kept_codes=torch.full((3, 125), 4), kept_mask=mask)
+    said: list[float] = []
+    features = context_features(asked.context, engine.sample_rate)[0]
+    generate_codes(engine.generator, features, asked, said.append)
+    assert said == sorted(said)
+    assert said[0] == 0.0
+    assert said[-1] == 1.0
+    assert 0.3 < said[len(said) // 2] < 0.7
+
+
 def test_windows_join_without_a_gap_and_continue_each_other(engine: Engine) -> None:
-    assert window_starts(frames=125, window=50, overlap=20) == [0, 30, 60, 90]
     asked = request(2.5, candidates=1)
     whole = engine.submit(asked).result(60).codes
     # Later windows continue the codes of earlier ones and nothing else: the same codes, kept,
@@ -171,12 +203,38 @@ def test_windows_join_without_a_gap_and_continue_each_other(engine: Engine) -> N
     assert not torch.equal(follows[:, 50:80], whole[:, 50:80])
 
 
+def planned(fixed: torch.Tensor, window: int, overlap: int) -> list[int]:
+    fixed, starts = fixed.clone(), []
+    while (start := next_window(fixed, window, overlap)) is not None:
+        assert not fixed[start : start + window].all()
+        fixed[start : start + window] = True
+        starts.append(start)
+    return starts
+
+
 @pytest.mark.parametrize("frames", [1, 49, 50, 51, 80, 81, 1000, 1750])
-def test_windows_cover_every_frame(frames: int) -> None:
-    starts = window_starts(frames, window=50, overlap=20)
+def test_windows_cover_every_frame_and_overlap(frames: int) -> None:
+    starts = planned(torch.zeros(frames, dtype=torch.bool), window=50, overlap=20)
     covered = {f for start in starts for f in range(start, min(start + 50, frames))}
     assert covered == set(range(frames))
-    assert all(start + 20 < frames or start == 0 for start in starts)
+    assert all(later - earlier <= 30 for earlier, later in pairwise(starts))
+
+
+def test_windows_of_a_whole_song_follow_each_other() -> None:
+    assert planned(torch.zeros(125, dtype=torch.bool), window=50, overlap=20) == [0, 30, 60, 75]
+
+
+def test_a_gap_is_filled_by_one_window_that_hears_both_sides() -> None:
+    fixed = torch.ones(1000, dtype=torch.bool)
+    fixed[480:560] = False
+    assert planned(fixed, window=500, overlap=100) == [270]
+    fixed[700:] = False
+    assert planned(fixed, window=500, overlap=100) == [270, 500]
+
+
+def test_everything_kept_needs_no_window() -> None:
+    assert planned(torch.ones(70, dtype=torch.bool), window=50, overlap=20) == []
+    assert planned(torch.ones(0, dtype=torch.bool), window=50, overlap=20) == []
 
 
 NAN_CONTEXT = clicks(2.0)
@@ -189,6 +247,9 @@ NAN_CONTEXT[0, 100] = float("nan")
         ("candidates", {"candidates": 0}),
         ("candidates", {"candidates": 17}),
         ("style", {"style": "polka"}),
+        ("density", {"density": "loud"}),
+        ("fills", {"fills": "yes"}),
+        ("swing", {"swing": 1}),
         ("seed", {"seed": -1}),
         ("seed", {"seed": 2**63}),
         ("context", {"context": clicks(0.5)}),
@@ -229,6 +290,16 @@ def test_requests_that_cannot_be_met_are_refused_at_once(
         engine.submit(replace(request(), **changes))
     assert refusal.value.field == field
     assert refusal.value.reason
+
+
+def test_a_control_that_the_checkpoint_lacks_is_refused_by_name() -> None:
+    engine = Engine(tiny_generator(controls=("fills",)), ClickCodec())
+    with pytest.raises(InvalidGenerationRequest, match="it has: fills") as refusal:
+        engine.submit(replace(request(), density="busy"))
+    assert refusal.value.field == "density"
+    made = engine.submit(replace(request(1.0), fills=True)).result(60)
+    assert made.codes.shape == (3, 50)
+    engine.close()
 
 
 def test_an_engine_takes_no_more_than_it_has_room_for(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """The generator against transformers' own forward pass, and the delay pattern."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from generator_fixtures import tiny_config, tiny_generator, window_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.regeneration.controls import ControlValue, UnknownControl, row_of
 from workers.regeneration.delay import delay, undelay
 from workers.regeneration.model import GeneratorConfig, load_generator
 from workers.regeneration.sampling import Decoding
@@ -111,10 +113,63 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         load_generator(config, tiny_generator(codebook_size=17).state_dict())
 
 
-@pytest.mark.parametrize("changes", [{"styles": ()}, {"styles": ("a", "a")}, {"overlap": 50}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"styles": ()},
+        {"styles": ("a", "a")},
+        {"overlap": 50},
+        {"controls": ("tempo",)},
+        {"controls": ("fills", "fills")},
+    ],
+)
 def test_a_config_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"styles|overlap"):
+    with pytest.raises(ValueError, match=r"styles|overlap|control"):
         tiny_config(**changes)
+
+
+def test_weights_from_before_there_were_controls_still_load() -> None:
+    old = tiny_generator(controls=())
+    config = {k: v for k, v in old.config.to_dict().items() if k != "controls"}
+    loaded = load_generator(config, old.state_dict())
+    assert loaded.config.controls == ()
+    assert loaded.config.prefix_length == 1 + loaded.config.chroma_positions
+    window = window_of(loaded, batch=2, frames=30)
+    assert torch.equal(loaded.condition(window)[0], old.condition(window)[0])
+
+
+def test_every_control_has_its_own_position_and_its_own_words() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=30)
+    told = model.condition(window)[0]
+    assert told.shape[1] == model.config.prefix_length == 1 + 3 + model.config.chroma_positions
+    for index in range(3):
+        rows = window.controls.clone()
+        rows[:, index] = model.config.untold[index]
+        changed = model.condition(replace(window, controls=rows))[0]
+        differs = (changed != told).any(dim=-1)[0].nonzero().flatten().tolist()
+        assert differs == [1 + index]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("density", "sparse", 0), ("density", "busy", 2), ("density", None, 3),
+        ("fills", False, 0), ("fills", True, 1), ("swing", None, 2),
+    ],
+)  # fmt: skip
+def test_a_control_has_a_row_for_every_value(
+    name: str, value: ControlValue | None, row: int
+) -> None:
+    assert row_of(name, value) == row
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("density", "loud"), ("density", True), ("fills", 1), ("tempo", "fast")]
+)
+def test_what_is_no_value_of_a_control_is_named(name: str, value: Any) -> None:
+    with pytest.raises(UnknownControl, match=name):
+        row_of(name, value)
 
 
 def test_unknown_config_keys_are_refused() -> None:

@@ -8,7 +8,7 @@ from generator_fixtures import tiny_generator, window_of
 
 from workers.regeneration.delay import delay
 from workers.regeneration.model import Window
-from workers.regeneration.sampling import Sampling, guidance_branches, sample_window
+from workers.regeneration.sampling import Sampling, draw, guidance_branches, sample_window
 
 
 def unkept(window: Window) -> Window:
@@ -20,10 +20,14 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 
 def test_branches_weigh_as_the_formula_says() -> None:
-    window = window_of(tiny_generator(), batch=1, frames=20)
-    rows, weights = guidance_branches(window, 2, Sampling(guidance_context=2.0, guidance_style=1.5))
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=20)
+    rows, weights = guidance_branches(
+        window, model.config, Sampling(guidance_context=2.0, guidance_style=1.5)
+    )
     assert weights.tolist() == pytest.approx([-1.0, 0.5, 1.5])
     assert rows.style.tolist() == [2, 2, 0]
+    assert rows.controls.tolist() == [[3, 2, 2], [3, 2, 2], [0, 1, 0]]
     assert rows.present.amax(dim=1).tolist() == [0, 1, 1]
 
 
@@ -34,11 +38,23 @@ def test_branches_weigh_as_the_formula_says() -> None:
 def test_branches_that_weigh_nothing_are_not_computed(
     w_c: float, w_t: float, style: int, count: int
 ) -> None:
-    window = window_of(tiny_generator(), batch=1, frames=20)
-    window = replace(window, style=torch.tensor([style]))
-    _, weights = guidance_branches(window, 2, Sampling(w_c, w_t))
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=20)
+    window = replace(
+        window, style=torch.tensor([style]), controls=torch.tensor([model.config.untold])
+    )
+    _, weights = guidance_branches(window, model.config, Sampling(w_c, w_t))
     assert len(weights) == count
     assert float(weights.sum()) == pytest.approx(1.0)
+
+
+def test_a_control_alone_needs_the_branch_of_the_style() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=20)
+    window = replace(window, style=torch.tensor([2]), controls=torch.tensor([[3, 1, 2]]))
+    rows, weights = guidance_branches(window, model.config, Sampling(2.0, 1.5))
+    assert weights.tolist() == pytest.approx([-1.0, 0.5, 1.5])
+    assert rows.controls[:, 1].tolist() == [2, 2, 1]
 
 
 def test_greedy_sampling_follows_the_guided_full_forward_pass() -> None:
@@ -49,8 +65,9 @@ def test_greedy_sampling_follows_the_guided_full_forward_pass() -> None:
     codes = sample_window(model, window, sampling, generators(1, 2))
     columns = delay(codes, model.config.padding)
     kept = delay(window.kept_mask[:, None].expand_as(codes).long(), 1).bool()
-    nothing = replace(window, present=window.present * 0, style=torch.full_like(window.style, 2))
-    unstyled = replace(window, style=torch.full_like(window.style, 2))
+    untold = torch.tensor(model.config.untold).expand_as(window.controls)
+    unstyled = replace(window, style=torch.full_like(window.style, 2), controls=untold)
+    nothing = replace(unstyled, present=window.present * 0)
     with torch.no_grad():
         l0, l_c, l_ct = (
             model(columns[:, :, :-1], *model.condition(branch))
@@ -75,6 +92,29 @@ def test_draws_follow_the_distribution() -> None:
     )
     counts = torch.bincount(codes.flatten(), minlength=16) / codes.numel()
     assert (counts - 1 / 16).abs().max() < 0.02
+
+
+def test_draws_among_the_likeliest_follow_their_distribution() -> None:
+    """Logits 3, 2, 1, then nothing: of the first two, e / (1 + e) draws are the first."""
+    logits = torch.tensor([1.0, 3.0, 2.0, -1.0]).expand(20_000, 1, 4)
+    noise = torch.empty(20_000, 1, 2).exponential_(generator=generators(3)[0])
+    drawn = draw(logits, noise, Sampling(temperature=1.0, top_k=2))
+    counts = torch.bincount(drawn.flatten(), minlength=4) / len(drawn)
+    assert counts.tolist() == pytest.approx([0, 0.7311, 0.2689, 0], abs=0.015)
+
+
+def test_nothing_is_computed_behind_the_last_frame_that_is_not_kept() -> None:
+    model = tiny_generator()
+    window = window_of(model, batch=1, frames=30)
+    kept = torch.ones(1, 30, dtype=torch.bool)
+    kept[:, 10:14] = False
+    steps: list[int] = []
+    codes = sample_window(
+        model, replace(window, kept_mask=kept), Sampling(), generators(1), steps.append
+    )
+    # Columns of frames 10..13 in three codebooks are six; one more report says that all is done.
+    assert len(steps) == 6 + 1
+    assert torch.equal(codes[:, :, kept[0]], window.kept_codes[:, :, kept[0]])
 
 
 def test_top_k_of_one_is_greedy() -> None:

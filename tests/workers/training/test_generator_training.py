@@ -1,11 +1,15 @@
 """Training of a generator: batches from a step alone, runs that resume to the same weights."""
 
 import json
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 from safetensors.torch import load_file
 
@@ -16,22 +20,34 @@ from workers.regeneration.conditioning import (
     MEL_BANDS,
     ContextConfig,
     features_of,
+    frame_energies,
 )
+from workers.regeneration.controls import UnknownControl
 from workers.regeneration.delay import undelay
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, load_generator
+from workers.training.data.corpus import load_piece
 from workers.training.generator.batches import (
     Batch,
+    told_of,
     training_batch,
     transposed,
     validation_batch,
 )
 from workers.training.generator.command import export
 from workers.training.generator.degradation import clean_context, degraded_context
-from workers.training.generator.examples import CodesOfAnotherCodec, Example, NoExamples, gather
+from workers.training.generator.examples import (
+    CodesOfAnotherCodec,
+    Example,
+    NoExamples,
+    gather,
+    prepare,
+)
 from workers.training.generator.loop import (
+    CURVE,
     STATE,
     Run,
     Schedule,
+    StateNotSaved,
     TrainingDiverged,
     averaged,
     codebook_losses,
@@ -39,6 +55,8 @@ from workers.training.generator.loop import (
     train,
     weighted,
 )
+from workers.training.generator.separated import Separations
+from workers.training.separator import load_exported, separate
 
 CONFIG = GeneratorConfig(
     part="drums",
@@ -55,6 +73,7 @@ CONFIG = GeneratorConfig(
     overlap=10,
     chroma_hop=10,
     context=ContextConfig(width=16, blocks=1, heads=2),
+    controls=("density", "fills", "swing"),
 )
 
 
@@ -66,6 +85,7 @@ def examples(count: int = 3, frames: int = 90) -> list[Example]:
         hits = rng.random(frames) < 0.25
         powers = np.full((4, ENERGY_ROWS, frames), -12.0, np.float16)
         powers[1:, :, hits] = -2.0
+        powers[0, :, hits] = -3.0
         codes = np.stack([np.where(hits, 6, 1), np.where(hits, 3, 2)]).astype(np.int16)
         meta = {"style": CONFIG.styles[number % 2]}
         made.append(Example(f"{number:06d}", codes, powers, meta))
@@ -128,6 +148,64 @@ def test_the_shuffled_validation_has_other_contexts_and_the_same_targets() -> No
     assert torch.equal(true.window.features[1], other.window.features[0])
     assert int(none.window.present.sum()) == 0
     assert (true.window.style == len(CONFIG.styles)).all()
+
+
+def labelled(density: str = "busy") -> list[Example]:
+    said = {"drums": {"density": density, "fills": True, "swing": False}}
+    return [replace(e, meta={**e.meta, "controls": said}) for e in examples()]
+
+
+def test_controls_are_told_as_the_piece_says_and_left_out_independently() -> None:
+    rows = torch.cat(
+        [
+            training_batch(CONFIG, labelled(), size=4, seed=5, step=step).window.controls
+            for step in range(60)
+        ]
+    )
+    for index, (told, untold) in enumerate([(2, 3), (1, 2), (0, 2)]):
+        assert set(rows[:, index].tolist()) == {told, untold}
+    untold = rows == torch.tensor(CONFIG.untold)
+    kinds = {tuple(row) for row in untold.tolist()}
+    assert len(kinds) == 8
+    # About half of all: three tenths know nothing of the playing, and three tenths of the rest.
+    assert 0.4 < float(untold.float().mean()) < 0.65
+
+
+def test_a_piece_without_labels_and_of_an_unknown_style_tells_nothing() -> None:
+    example = replace(examples(1)[0], meta={"style": "polka"})
+    assert told_of(CONFIG, example) == (len(CONFIG.styles), CONFIG.untold)
+
+
+def test_a_label_that_is_no_value_is_refused() -> None:
+    with pytest.raises(UnknownControl, match="density"):
+        told_of(CONFIG, labelled("loud")[0])
+
+
+def test_separated_contexts_are_heard_about_as_often_as_wanted() -> None:
+    """Drums' energy reaches a context only through separated ones here: they alone hold it."""
+    quiet = np.full((ENERGY_ROWS, 90), -12.0, np.float16)
+    quiet[5] = 9.0
+    made = [replace(e, separated=quiet if n else None) for n, e in enumerate(examples())]
+    heard = 0
+    for step in range(100):
+        batch = training_batch(CONFIG, made, size=4, seed=5, step=step)
+        loudest = batch.window.features[:, :MEL_BANDS].mean(dim=2).argmax(dim=1)
+        heard += int((loudest == 5).sum())
+    assert 0.3 < heard / 400 < 0.5
+
+
+def test_validation_with_separated_contexts_is_of_the_pieces_that_have_one() -> None:
+    made = [replace(e, separated=e.log_powers[1] if n else None) for n, e in enumerate(examples())]
+    batch = validation_batch(CONFIG, made, "separated")
+    assert batch.columns.shape[0] == 2
+    with pytest.raises(ValueError, match="separated"):
+        validation_batch(CONFIG, examples(), "separated")
+
+
+def test_validation_that_is_told_knows_style_and_controls() -> None:
+    batch = validation_batch(CONFIG, labelled(), "told")
+    assert batch.window.style.tolist() == [0, 1, 0]
+    assert batch.window.controls.tolist() == [[2, 1, 0]] * 3
 
 
 def test_a_context_never_holds_the_part_it_is_for() -> None:
@@ -199,6 +277,72 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_state(tmp_path: P
     assert (tmp_path / STATE).read_bytes() == before
 
 
+def test_a_gradient_that_is_no_number_stops_the_run_and_leaves_the_weights(tmp_path: Path) -> None:
+    run = fresh()
+    train(run, draw, tmp_path, {}, stop_after=2)
+    before = (tmp_path / STATE).read_bytes()
+    weights = {name: weight.clone() for name, weight in run.model.state_dict().items()}
+    run.model.style.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingDiverged, match="gradient of step 2"):
+        train(run, draw, tmp_path, {})
+    assert (tmp_path / STATE).read_bytes() == before
+    assert all(torch.equal(weights[n], w) for n, w in run.model.state_dict().items())
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_state(tmp_path: Path) -> None:
+    train(fresh(), draw, tmp_path, {}, stop_after=2)
+    before = (tmp_path / STATE).read_bytes()
+    # No file may grow beyond this, as if there were no room for more.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limits[1]))
+    try:
+        with pytest.raises(StateNotSaved, match="step 4 could not be saved"):
+            train(fresh(), draw, tmp_path, {}, stop_after=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CURVE, STATE]
+    assert (tmp_path / STATE).read_bytes() == before
+    train(fresh(), draw, tmp_path, {}, stop_after=4)
+    assert (tmp_path / STATE).read_bytes() != before
+
+
+def lines_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
+
+
+def test_the_curve_holds_every_step_once_however_often_the_run_was_killed(tmp_path: Path) -> None:
+    def go(folder: Path, stop_after: int | None = None) -> None:
+        train(
+            fresh(), draw, folder, {}, lambda _: {"true": 1.0}, report_every=1, validate_every=4,
+            stop_after=stop_after,
+        )  # fmt: skip
+
+    go(tmp_path / "whole")
+    go(tmp_path / "parts", stop_after=3)
+    state = (tmp_path / "parts" / STATE).read_bytes()
+    go(tmp_path / "parts", stop_after=6)
+    # Killed after step 6 was reported, in the middle of a line, with the state of step 3.
+    (tmp_path / "parts" / STATE).write_bytes(state)
+    with (tmp_path / "parts" / CURVE).open("a") as curve:
+        curve.write('{"step": 7, "sec')
+    go(tmp_path / "parts")
+    whole, parts = (
+        [{k: v for k, v in line.items() if k != "seconds"} for line in lines_of(tmp_path / run)]
+        for run in ("whole", "parts")
+    )
+    assert [line["step"] for line in parts if "nats" in line] == list(range(1, 9))
+    validated = [line for line in parts if "validation" in line]
+    assert [line["step"] for line in validated] == [3, 4, 8]
+    assert [line for line in parts if line not in validated[:1]] == whole
+
+
+def test_a_run_that_goes_on_with_more_pieces_says_so(tmp_path: Path) -> None:
+    train(fresh(), draw, tmp_path, {}, stop_after=2, examples={"train": 3})
+    train(fresh(), draw, tmp_path, {}, stop_after=4, examples={"train": 3})
+    about = train(fresh(), draw, tmp_path, {}, examples={"train": 5})
+    assert about["examples"] == [[0, {"train": 3}], [4, {"train": 5}]]
+
+
 def test_a_generator_learns_to_follow_its_context(tmp_path: Path) -> None:
     run = fresh(steps=150)
     train(run, draw, tmp_path, {})
@@ -226,23 +370,41 @@ def test_what_is_exported_loads_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Iterator[Path]:
+def corpus(tmp_path: Path) -> Path:
     """One piece of a corpus on disk, its band powers in the cache, its codes beside it."""
-    folder = tmp_path / "corpus" / "train" / "000001"
+    add_piece(tmp_path, "000001")
+    return tmp_path
+
+
+def add_piece(place: Path, name: str, cached: bool = True) -> Path:
+    folder = place / "corpus" / "train" / name
     folder.mkdir(parents=True)
     (folder / "piece.json").write_text('{"style": "rock"}')
     made = examples(1)[0]
-    powers = tmp_path / "cache" / "powers" / "train"
-    powers.mkdir(parents=True)
-    np.save(powers / "000001.npy", made.log_powers[:, :, :80])
-    codes = tmp_path / "codes" / "train"
-    codes.mkdir(parents=True)
-    np.savez(codes / "000001.npz", codes=made.codes, codec=np.array("abc"))
-    yield tmp_path
+    if cached:
+        powers = place / "cache" / "powers" / "train"
+        powers.mkdir(parents=True, exist_ok=True)
+        np.save(powers / f"{name}.npy", made.log_powers[:, :, :80])
+    codes = place / "codes" / "train"
+    codes.mkdir(parents=True, exist_ok=True)
+    np.savez(codes / f"{name}.npz", codes=made.codes, codec=np.array("abc"))
+    return folder
+
+
+def stems(folder: Path, **seconds: float) -> None:
+    """Noise for every stem, 1.6 s of it unless said otherwise."""
+    rng = np.random.default_rng(1)
+    for stem in ("drums", "bass", "other", "vocals"):
+        samples = rng.normal(0, 0.1, (round(seconds.get(stem, 1.6) * 44_100), 2))
+        soundfile.write(folder / f"{stem}.flac", samples, 44_100)
+
+
+def gathered(place: Path, digest: str = "abc", split: str = "train") -> list[Example]:
+    return gather(place / "corpus", split, place / "codes", digest, place / "cache", part="drums")
 
 
 def test_codes_and_powers_of_a_piece_are_cut_to_one_length(corpus: Path) -> None:
-    found = gather(corpus / "corpus", "train", corpus / "codes", "abc", corpus / "cache")
+    found = gathered(corpus)
     assert [example.name for example in found] == ["000001"]
     assert found[0].frames == 80
     assert found[0].powers().shape == (4, ENERGY_ROWS, 80)
@@ -250,9 +412,109 @@ def test_codes_and_powers_of_a_piece_are_cut_to_one_length(corpus: Path) -> None
 
 def test_codes_of_another_codec_are_refused(corpus: Path) -> None:
     with pytest.raises(CodesOfAnotherCodec, match="abc"):
-        gather(corpus / "corpus", "train", corpus / "codes", "other", corpus / "cache")
+        gathered(corpus, digest="other")
 
 
 def test_a_split_without_codes_is_refused(corpus: Path) -> None:
     with pytest.raises(NoExamples):
-        gather(corpus / "corpus", "valid", corpus / "codes", "abc", corpus / "cache")
+        gathered(corpus, split="valid")
+
+
+def without_codes(place: Path) -> None:
+    (place / "codes" / "train" / "000002.npz").unlink()
+
+
+def half_of_the_codes(place: Path) -> None:
+    path = place / "codes" / "train" / "000002.npz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def codes_that_are_no_codes(place: Path) -> None:
+    path = place / "codes" / "train" / "000002.npz"
+    np.savez(path, codes=np.full((2, 90), 0.5), codec=np.array("abc"))
+
+
+def silent_drums(place: Path) -> None:
+    path = place / "cache" / "powers" / "train" / "000002.npy"
+    powers = np.load(path)
+    powers[0] = -27.6
+    np.save(path, powers)
+
+
+def stems_of_two_lengths(place: Path) -> None:
+    (place / "cache" / "powers" / "train" / "000002.npy").unlink()
+    stems(place / "corpus" / "train" / "000002", bass=1.2)
+
+
+def a_stem_that_is_noise_on_disk(place: Path) -> None:
+    (place / "cache" / "powers" / "train" / "000002.npy").unlink()
+    folder = place / "corpus" / "train" / "000002"
+    stems(folder)
+    (folder / "vocals.flac").write_bytes(b"fLaC" + bytes(range(256)))
+
+
+def no_stems(place: Path) -> None:
+    (place / "cache" / "powers" / "train" / "000002.npy").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (without_codes, "no codes"),
+        (half_of_the_codes, "codes cannot be read"),
+        (codes_that_are_no_codes, "codes are float64"),
+        (silent_drums, "drums are silent"),
+        (stems_of_two_lengths, "different length"),
+        (a_stem_that_is_noise_on_disk, "stems cannot be read"),
+        (no_stems, "stems cannot be read"),
+    ],
+)
+def test_a_piece_that_cannot_be_used_is_named_and_left_out(
+    corpus: Path, caplog: pytest.LogCaptureFixture, harm: Callable[[Path], None], said: str
+) -> None:
+    add_piece(corpus, "000002")
+    assert [example.name for example in gathered(corpus)] == ["000001", "000002"]
+    harm(corpus)
+    with caplog.at_level("WARNING"):
+        assert [example.name for example in gathered(corpus)] == ["000001"]
+    assert any("train/000002" in m and said in m for m in caplog.messages)
+
+
+def test_a_broken_cache_is_computed_anew(corpus: Path) -> None:
+    stems(add_piece(corpus, "000002", cached=False))
+    path = corpus / "cache" / "powers" / "train" / "000002.npy"
+    first = gathered(corpus)[1].log_powers.copy()
+    path.write_bytes(path.read_bytes()[:400])
+    assert np.array_equal(gathered(corpus)[1].log_powers, first)
+
+
+SEPARATOR = Path(__file__).parents[3] / "checkpoints" / "reprise-separator"
+
+
+def test_what_the_separator_leaves_is_measured_once_and_kept_by_its_weights(corpus: Path) -> None:
+    stems(add_piece(corpus, "000002", cached=False))
+    (corpus / "corpus" / "train" / "000001").rename(corpus / "corpus" / "train" / "000009")
+    separations = Separations(SEPARATOR, pieces=1)
+    found = gather(
+        corpus / "corpus", "train", corpus / "codes", "abc", corpus / "cache", part="drums",
+        separations=separations,
+    )  # fmt: skip
+    assert [e.name for e in found] == ["000002"]
+    assert found[0].separated is not None
+    assert found[0].separated.shape == (ENERGY_ROWS, 80)
+    kept = separations.path(corpus / "cache", "train", "000002")
+    assert separations.digest[:16] in str(kept)
+    changed = kept.stat().st_mtime_ns
+    prepare(corpus / "corpus", "train", corpus / "cache", separations)
+    assert kept.stat().st_mtime_ns == changed
+    piece = load_piece(corpus / "corpus" / "train" / "000002")
+    drums, bass, other, vocals = separate(load_exported(SEPARATOR), piece.mixture())
+    for row, played in enumerate((bass + other + vocals, drums + other + vocals)):
+        mono = soxr.resample(played.mean(axis=0), 44_100, 16_000)
+        expected = frame_energies(torch.from_numpy(mono)[None], 16_000)[0]
+        found_powers = torch.from_numpy(np.load(kept)[row].astype(np.float32)).exp()
+        torch.testing.assert_close(found_powers, expected, rtol=0.02, atol=1e-9)
+    assert torch.equal(
+        found[0].separated_powers(),
+        torch.from_numpy(np.load(kept)[0].astype(np.float32)).exp(),
+    )

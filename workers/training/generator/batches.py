@@ -8,12 +8,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.regeneration.conditioning import CHROMA_BINS, features_of
+from workers.regeneration.controls import row_of
 from workers.regeneration.delay import delay
 from workers.regeneration.model import GeneratorConfig, Window
-from workers.training.generator.degradation import clean_context, degraded_context
+from workers.training.generator.degradation import clean_context, degraded_context, disturbed
 from workers.training.generator.examples import Example
 
-NOTHING_TOLD, STYLE_UNTOLD, CONTEXT_UNTOLD = 0.1, 0.2, 0.03
+NOTHING_TOLD, PLAYING_UNTOLD, CONTEXT_UNTOLD = 0.1, 0.2, 0.03
+"""Share of windows with no condition, without style and controls, and without context alone."""
+STYLE_LEFT_OUT, CONTROL_LEFT_OUT = 0.15, 0.3
+"""Of the other windows, how often the style and each control are left out, independently."""
+SEPARATED, OF_SEPARATED = 0.4, 0.8
+"""Share of windows that hear a separated context; at most so often where a piece has one."""
 EDGE = 0.12
 """Share of windows at the beginning of a piece, and as many at its end."""
 CONTINUED, FILLED_IN = 0.4, 0.15
@@ -69,6 +75,7 @@ def batch_of(
     features: list[Tensor],
     codes: list[Tensor],
     styles: list[int],
+    controls: list[tuple[int, ...]],
     firsts: list[int],
     kept: list[Tensor],
     presence: list[float],
@@ -87,6 +94,7 @@ def batch_of(
         features=torch.stack([cut[0] for cut in cuts]),
         present=torch.stack([cut[1] for cut in cuts]) * told,
         style=torch.tensor(styles),
+        controls=torch.tensor(controls, dtype=torch.int64).reshape(len(styles), -1),
         kept_codes=chosen,
         kept_mask=mask,
     )
@@ -118,6 +126,45 @@ def transposed(
     return torch.cat([features[:-CHROMA_BINS], chroma]), torch.cat([first[None], codes[1:]])
 
 
+def told_of(config: GeneratorConfig, example: Example) -> tuple[int, tuple[int, ...]]:
+    """Rows of a piece's style and controls; what its description does not say is not told.
+
+    Raises:
+        UnknownControl: a label is not one of the control's values.
+    """
+    style = example.meta.get("style")
+    row = config.styles.index(style) if style in config.styles else len(config.styles)
+    labels = example.meta.get("controls", {}).get(config.part, {})
+    return row, tuple(row_of(name, labels.get(name)) for name in config.controls)
+
+
+def _left_out(
+    config: GeneratorConfig, example: Example, rng: np.random.Generator
+) -> tuple[int, tuple[int, ...], float]:
+    """Style, controls and presence of the context, some of them left out."""
+    style, controls = told_of(config, example)
+    draw = rng.random()
+    presence = 1.0
+    if draw < NOTHING_TOLD + PLAYING_UNTOLD:
+        return len(config.styles), config.untold, 0.0 if draw < NOTHING_TOLD else 1.0
+    if draw < NOTHING_TOLD + PLAYING_UNTOLD + CONTEXT_UNTOLD:
+        presence = 0.0
+    if rng.random() < STYLE_LEFT_OUT:
+        style = len(config.styles)
+    controls = tuple(
+        untold if rng.random() < CONTROL_LEFT_OUT else row
+        for row, untold in zip(controls, config.untold, strict=True)
+    )
+    return style, controls, presence
+
+
+def _heard(example: Example, part: str, separated: float, rng: np.random.Generator) -> Tensor:
+    """Powers of a context, separated with this probability if the piece was separated."""
+    if example.separated is not None and rng.random() < separated:
+        return disturbed(example.separated_powers(), rng)
+    return degraded_context(example.powers(), part, rng)
+
+
 def training_batch(
     config: GeneratorConfig,
     examples: list[Example],
@@ -126,52 +173,64 @@ def training_batch(
     step: int,
     pitches: int | None = None,
 ) -> Batch:
-    """The batch of one step; it depends on the seed and the step alone.
+    """The batch of one step; it depends on the examples, the seed and the step alone.
 
     ``pitches`` is the size of the codec's pitch grid where its first codebook is one.
     """
     rng = np.random.default_rng([seed, step])
-    rows: list[tuple[Tensor, Tensor, int, int, Tensor, float]] = []
+    share = sum(example.separated is not None for example in examples) / len(examples)
+    separated = min(OF_SEPARATED, SEPARATED / share) if share else 0.0
+    rows: list[tuple[Tensor, Tensor, int, tuple[int, ...], int, Tensor, float]] = []
     for _ in range(size):
         example = examples[int(rng.integers(len(examples)))]
         last = example.frames - config.window
         edge = rng.random()
         first = 0 if edge < EDGE else last if edge < 2 * EDGE else int(rng.integers(last + 1))
-        context = degraded_context(example.powers(), config.part, rng)
-        style = config.styles.index(example.meta["style"])
-        presence, draw = 1.0, rng.random()
-        if draw < NOTHING_TOLD:
-            presence, style = 0.0, len(config.styles)
-        elif draw < NOTHING_TOLD + STYLE_UNTOLD:
-            style = len(config.styles)
-        elif draw < NOTHING_TOLD + STYLE_UNTOLD + CONTEXT_UNTOLD:
-            presence = 0.0
+        context = _heard(example, config.part, separated, rng)
+        style, controls, presence = _left_out(config, example, rng)
         codes = torch.from_numpy(example.codes.astype(np.int64))
         features = features_of(context[None])[0]
         if pitches is not None and rng.random() < TRANSPOSED:
             semitones = int(rng.integers(-5, 7))
             features, codes = transposed(features, codes, semitones, pitches)
-        rows.append((features, codes, style, first, _kept(config.window, rng), presence))
-    features_, codes_, styles, firsts, kept, presence_ = (list(x) for x in zip(*rows, strict=True))
-    return batch_of(config, features_, codes_, styles, firsts, kept, presence_)
+        kept = _kept(config.window, rng)
+        rows.append((features, codes, style, controls, first, kept, presence))
+    heard, played, styles, controls_, firsts, masks, presences = (
+        list(column) for column in zip(*rows, strict=True)
+    )
+    return batch_of(config, heard, played, styles, controls_, firsts, masks, presences)
+
+
+VALIDATIONS = ("true", "shuffled", "none", "told", "separated")
 
 
 def validation_batch(config: GeneratorConfig, examples: list[Example], context: str) -> Batch:
     """The middle window of every piece with its own, another piece's, or no context.
 
     Args:
-        context: "true", "shuffled" (the next piece's) or "none". Styles are never told.
+        context: "true", "shuffled" (the next piece's), "none", "told" (its own, and style and
+            controls, which are never told otherwise) or "separated" (what the separator left, of
+            the pieces that were separated; ``ValueError`` where none was).
     """
-    features = [features_of(clean_context(e.powers(), config.part)[None])[0] for e in examples]
+    if context == "separated":
+        examples = [example for example in examples if example.separated is not None]
+        if not examples:
+            raise ValueError("no piece was separated")
+        features = [features_of(e.separated_powers()[None])[0] for e in examples]
+    else:
+        features = [features_of(clean_context(e.powers(), config.part)[None])[0] for e in examples]
     if context == "shuffled":
         features = features[1:] + features[:1]
     frames = min(e.frames for e in examples)
     first = (frames - config.window) // 2
+    untold = (len(config.styles), config.untold)
+    told = [told_of(config, e) if context == "told" else untold for e in examples]
     return batch_of(
         config,
         [f[:, :frames] for f in features],
         [torch.from_numpy(e.codes.astype(np.int64)) for e in examples],
-        [len(config.styles)] * len(examples),
+        [style for style, _ in told],
+        [controls for _, controls in told],
         [first] * len(examples),
         [torch.zeros(config.window, dtype=torch.bool)] * len(examples),
         [0.0 if context == "none" else 1.0] * len(examples),

@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,19 @@ import torch
 from safetensors.torch import save_file
 
 from workers.regeneration.codecs import BassCodec
+from workers.regeneration.controls import CONTROLS
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig
 from workers.training.data.composition import STYLES
-from workers.training.generator.batches import training_batch, validation_batch
-from workers.training.generator.examples import Example, codec_digest, gather, open_codec
+from workers.training.generator.batches import VALIDATIONS, training_batch, validation_batch
+from workers.training.generator.examples import (
+    Example,
+    codec_digest,
+    gather,
+    open_codec,
+    prepare,
+)
 from workers.training.generator.loop import (
+    CURVE,
     Run,
     Schedule,
     averaged,
@@ -27,15 +36,26 @@ from workers.training.generator.loop import (
     train,
     weighted,
 )
+from workers.training.generator.separated import PARTS, Separations
 
 log = logging.getLogger(__name__)
 
-PARTS = ("drums", "bass")
+VALID_SEPARATED = 8
+"""Pieces of validation that are separated: enough for a cross-entropy."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def export(model: ConditionedMusicgen, folder: Path, about: dict[str, object]) -> None:
-    """Write ``model.safetensors`` (float16) and ``config.json`` for ``load_generator``."""
+class StyleNotTrained(ValueError):
+    """A piece to learn from is of a style that the generator does not know, or must not."""
+
+
+def export(
+    model: ConditionedMusicgen, folder: Path, about: dict[str, object], curve: Path | None = None
+) -> None:
+    """Write ``model.safetensors`` (float16) and ``config.json`` for ``load_generator``.
+
+    ``curve`` is copied beside them: what the losses were, step by step.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         k: v.detach().cpu().to(torch.float16).contiguous() for k, v in model.state_dict().items()
@@ -44,12 +64,15 @@ def export(model: ConditionedMusicgen, folder: Path, about: dict[str, object]) -
     (folder / "model.safetensors").chmod(0o644)
     text = json.dumps({**model.config.to_dict(), "training": about}, indent=2)
     (folder / "config.json").write_text(text + "\n")
+    if curve is not None and curve.exists():
+        shutil.copyfile(curve, folder / CURVE)
 
 
 @torch.no_grad()
 def validation(model: ConditionedMusicgen, examples: list[Example]) -> dict[str, float]:
-    """Weighted cross-entropy, nats, with the true, another piece's and no context."""
-    kinds = ("true", "shuffled", "none")
+    """Weighted cross-entropy, nats, of every kind of ``VALIDATIONS`` that there is."""
+    separated = any(example.separated is not None for example in examples)
+    kinds = [kind for kind in VALIDATIONS if kind != "separated" or separated]
     batches = {kind: validation_batch(model.config, examples, kind) for kind in kinds}
     return {
         kind: round(float(weighted(codebook_losses(model, batch))), 4)
@@ -77,6 +100,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the products")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cache-only", action="store_true", help="prepare the examples and stop")
+    parser.add_argument(
+        "--separator", type=Path, default=Path("checkpoints") / "reprise-separator",
+        help="folder of the separator whose contexts are learned from too",
+    )  # fmt: skip
+    parser.add_argument(
+        "--separated", type=int, default=300, help="pieces of training that are separated; 0: none"
+    )
     options = parser.parse_args(argv)
     options.codec = options.codec or Path("checkpoints") / f"reprise-{options.part}-codec"
     options.codes = options.codes or home / "codes" / options.part
@@ -84,20 +114,39 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _check_styles(examples: Sequence[Example]) -> None:
+    for example in examples:
+        style = example.meta.get("style")
+        if style not in STYLES:
+            raise StyleNotTrained(f"piece {example.name} is {style!r}, not one of {STYLES}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, or go on training, one generator; export it if asked to."""
     options = _options(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(options.seed)
+    corpus, cache = options.corpus, options.cache
+    separations = {
+        split: Separations(options.separator, pieces) if options.separated else None
+        for split, pieces in (("train", options.separated), ("valid", VALID_SEPARATED))
+    }
+    if options.cache_only:
+        counts = {split: prepare(corpus, split, cache, separations[split]) for split in separations}
+        log.info("prepared: %s", counts)
+        return
     codec = open_codec(options.codec)
     digest = codec_digest(options.codec)
     splits = {
-        split: gather(options.corpus, split, options.codes, digest, options.cache)
-        for split in ("train", "valid")
+        split: gather(
+            corpus, split, options.codes, digest, cache, part=options.part, separations=separated
+        )
+        for split, separated in separations.items()
     }
-    log.info("examples: %s", {split: len(examples) for split, examples in splits.items()})
-    if options.cache_only:
-        return
+    _check_styles(splits["train"])
+    counts = {split: len(examples) for split, examples in splits.items()}
+    counts["separated"] = sum(e.separated is not None for e in splits["train"])
+    log.info("examples: %s", counts)
     pitches = codec.grid.pitches if isinstance(codec, BassCodec) else None
     config = GeneratorConfig(
         part=options.part,
@@ -108,16 +157,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         width=options.width,
         layers=options.layers,
         feed_forward=4 * options.width,
+        controls=tuple(CONTROLS),
     )
     model = ConditionedMusicgen(config)
     initialise(model)
     run = Run(model.to(options.device), Schedule(options.steps, peak=options.peak))
+    separator = separations["train"]
     about: dict[str, object] = {
         "seed": options.seed,
         "batch": options.batch,
         "precision": options.precision,
         "codec_sha256": digest,
-        "corpus": json.loads((options.corpus / "manifest.json").read_text()),
+        "separator_sha256": None if separator is None else separator.digest,
+        "corpus": json.loads((corpus / "manifest.json").read_text()),
     }
     trained = train(
         run,
@@ -129,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         validate=lambda averaged_model: validation(averaged_model, splits["valid"]),
         precision=PRECISIONS[options.precision],
         stop_after=options.stop_after,
+        examples=counts,
     )
     if options.export:
-        export(averaged(run), options.export, trained)
+        export(averaged(run), options.export, trained, options.state / CURVE)
         log.info("exported to %s", options.export)

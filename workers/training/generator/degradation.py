@@ -1,7 +1,9 @@
 """Contexts as they will come: not the clean stems of the corpus but what a separation leaves.
 
-All of it happens to band powers [stems, ENERGY_ROWS, F], where filters are factors per band, noise
-is a sum, and a leak of the removed stem is that stem at a low level.
+``separated.py`` has contexts that a separator really left; here they are imitated, and both kinds
+are filtered and disturbed further. All of it happens to band powers [stems, ENERGY_ROWS, F], where
+filters are factors per band, noise is a sum, and a leak of the removed stem is that stem at a low
+level.
 """
 
 import numpy as np
@@ -48,7 +50,12 @@ def degraded_context(powers: Tensor, part: str, rng: np.random.Generator) -> Ten
         gains = dict.fromkeys(gains, 1.0)
     gains[part] = _factor(rng.uniform(*LEAK_DB)) if rng.random() < LEAKED else 0.0
     total = sum((powers[i] * gains[stem] for i, stem in enumerate(STEMS)), torch.zeros(()))
-    mel, chroma = total.split([MEL_BANDS, CHROMA_BINS])
+    return disturbed(total, rng)
+
+
+def disturbed(powers: Tensor, rng: np.random.Generator) -> Tensor:
+    """Powers [ENERGY_ROWS, F] through another filter, in noise, with bands that waver."""
+    mel, chroma = powers.split([MEL_BANDS, CHROMA_BINS])
     if rng.random() < FILTERED:
         points = rng.normal(0.0, FILTER_DB, FILTER_POINTS)
         curve = np.interp(

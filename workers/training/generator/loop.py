@@ -1,5 +1,6 @@
 """The training loop: resumable by step, averaged weights, stopped by a loss that is no number."""
 
+import errno
 import json
 import logging
 import math
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -20,12 +21,18 @@ from workers.training.generator.batches import Batch
 log = logging.getLogger(__name__)
 
 STATE = "state.safetensors"
+CURVE = "curve.jsonl"
+"""Beside the state: a line for every report and validation, of the steps the state has learned."""
 CODEBOOK_WEIGHTS = {1: (1.0,), 2: (0.6, 0.4), 3: (0.5, 0.3, 0.2), 4: (0.4, 0.25, 0.2, 0.15)}
 """Coarse codebooks carry the rhythm and the pitch, fine ones the sheen."""
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; the state last saved is untouched."""
+    """Loss or gradient stopped being numbers; the state last saved is untouched."""
+
+
+class StateNotSaved(OSError):
+    """The state could not be written (a full disk?); the state saved before is untouched."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def initialise(model: ConditionedMusicgen) -> None:
     for table in decoder.embed_tokens:
         torch.nn.init.normal_(table.weight, std=0.5 / math.sqrt(config.codebooks))
     torch.nn.init.normal_(model.style.weight, std=0.5)
+    for control in model.controls.parameters():
+        torch.nn.init.normal_(control, std=0.5)
     for name, weight in decoder.layers.named_parameters():
         if weight.ndim > 1:
             last = name.endswith(("out_proj.weight", "fc2.weight"))
@@ -125,7 +134,9 @@ class Run:
             raise TrainingDiverged(f"the loss of step {self.step} is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        if not bool(torch.isfinite(norm)):
+            raise TrainingDiverged(f"the gradient of step {self.step} has norm {float(norm)}")
         self.optimiser.step()
         self.step += 1
         keep = min(self.schedule.averaging, (1 + self.step) / (10 + self.step))
@@ -138,6 +149,9 @@ class Run:
         """Weights, averages, moments and step in one safetensors file, whole or not at all.
 
         Returns ``about`` with the step and the seconds that are written beside it.
+
+        Raises:
+            StateNotSaved: see there.
         """
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
@@ -151,8 +165,16 @@ class Run:
         partial = path.with_suffix(".partial")
         # A copy each: safetensors refuses tensors that share memory.
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(copies, partial, {"about": json.dumps(metadata)})
-        partial.replace(path)
+        try:
+            save_file(copies, partial, {"about": json.dumps(metadata)})
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise StateNotSaved(
+                getattr(error, "errno", None) or errno.EIO,
+                f"step {self.step} could not be saved, what was saved before stays: {error}",
+                str(path),
+            ) from error
         return metadata
 
     def restore(self, path: Path) -> dict[str, object]:
@@ -179,11 +201,35 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _schedules(about: dict[str, object]) -> list[list[int]]:
-    found = about["schedules"]
+def _history(about: dict[str, object], key: str) -> list[list[object]]:
+    found = about.get(key, [])
     if not isinstance(found, list):
-        raise TypeError(f"the state's schedules are no list: {found!r}")
+        raise TypeError(f"the state's {key} are no list: {found!r}")
     return found
+
+
+class Curve:
+    """Losses by step, one JSON object a line; lines of steps that are learned again are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        if len(kept) != len(lines):
+            path.write_text("".join(f"{line}\n" for line in kept))
+
+    def add(self, **figures: object) -> None:
+        """One more line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(figures) + "\n")
+
+
+def _step_of(line: str) -> float:
+    # A run that was killed may have left half a line.
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def train(
@@ -197,6 +243,7 @@ def train(
     report_every: int = 50,
     validate_every: int = 400,
     stop_after: int | None = None,
+    examples: dict[str, int] | None = None,
 ) -> dict[str, object]:
     """Train up to the schedule's last step, going on from the state in ``folder`` if there is one.
 
@@ -204,27 +251,30 @@ def train(
         draw: the batch of a step, by its number alone: a run that was killed ends with the weights
             of one that was not.
         about: kept with the state: seed, corpus, codec.
-        validate: measured on the averaged weights and logged.
+        validate: measured on the averaged weights, logged and written to the curve.
         save_seconds: the state is written about this often, and at the end.
         stop_after: stop, with the state saved, before this step.
+        examples: how many there are to learn from, by kind: a run that goes on with others says so.
 
     Returns:
-        ``about`` with the step, the seconds it took and "schedules", [first step, steps] each: a
-        run that went on under another schedule says so.
+        ``about`` with the step, the seconds it took, "schedules" ([first step, steps] each) and
+        "examples" ([first step, counts] each): what changed while the run stood still.
 
     Raises:
-        TrainingDiverged: see there.
+        TrainingDiverged, StateNotSaved: see there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / STATE
-    schedules = [[0, run.schedule.steps]]
-    if state.exists():
-        schedules = _schedules(run.restore(state))
-        if schedules[-1][1] != run.schedule.steps:
-            schedules.append([run.step, run.schedule.steps])
+    before = run.restore(state) if state.exists() else {}
+    if before:
         log.info("going on at step %d", run.step)
-    about = {**about, "schedules": schedules}
+    for key, value in (("schedules", run.schedule.steps), ("examples", examples)):
+        history = _history(before, key)
+        if value is not None and (not history or history[-1][1] != value):
+            history.append([run.step, value])
+        about = {**about, key: history}
     end = run.schedule.steps if stop_after is None else min(stop_after, run.schedule.steps)
+    curve = Curve(folder / CURVE, run.step)
     saved = last = time.monotonic()
     recent: list[Tensor] = []
     while run.step < end:
@@ -236,9 +286,12 @@ def train(
             recent.clear()
             text = " ".join(f"{value:.3f}" for value in means)
             log.info("step %d, %.0f s: nats %s", run.step, run.seconds, text)
+            nats = [round(value, 4) for value in means]
+            curve.add(step=run.step, seconds=round(run.seconds, 1), nats=nats)
         if validate and (run.step % validate_every == 0 or run.step == end):
             figures = validate(averaged(run))
             log.info("step %d validation: %s", run.step, json.dumps(figures))
+            curve.add(step=run.step, seconds=round(run.seconds, 1), validation=figures)
         if now - saved > save_seconds:
             run.save(state, about)
             saved = now
