@@ -1,4 +1,4 @@
-"""Compose a piece of music from a seed: harmony, groove, four stems, and the truth about them.
+"""Compose a piece of music from a seed: form, harmony, groove, four stems, the truth about them.
 
 The pieces are training data and test material, so the stems are made to belong together: one groove
 per section is shared by kick, bass and accompaniment, and all know where the fills and stops are.
@@ -7,28 +7,56 @@ per section is shared by kick, bass and accompaniment, and all know where the fi
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
+from typing import TypeVar
 
-from workers.training.data import players
+from workers.training.data.bass_part import bass
+from workers.training.data.drum_part import drums
+from workers.training.data.form import LAST_RING_S, draw_form
+from workers.training.data.melodic_parts import other
+from workers.training.data.melodic_parts import vocals as sung
 from workers.training.data.score import (
+    DENSITIES,
+    METERS,
     Bar,
     Chord,
     Composition,
+    Controls,
     Grid,
     Note,
     Section,
     pattern_steps,
 )
-from workers.training.data.styles import BY_NAME, STYLES, Style
+from workers.training.data.styles import BY_NAME, HELD_OUT_STYLE, STYLES, Groove
 
-__all__ = ["MODES", "STEMS", "STYLES", "Chord", "Composition", "Note", "Section", "compose"]
+__all__ = [
+    "CONTROLLED_PARTS",
+    "DENSITIES",
+    "HELD_OUT_STYLE",
+    "METERS",
+    "MODES",
+    "STEMS",
+    "STYLES",
+    "Chord",
+    "Composition",
+    "Controls",
+    "Note",
+    "Section",
+    "compose",
+]
+
+T = TypeVar("T", str, bool)
 
 STEMS: tuple[str, ...] = ("drums", "bass", "other", "vocals")
+CONTROLLED_PARTS: tuple[str, ...] = ("drums", "bass")
 
 MODES: Mapping[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
 }
 
 # Scale degrees from 0, a chord a bar.
@@ -45,7 +73,16 @@ _PROGRESSIONS: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "minor": ((0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 6), (0, 3, 5, 4), (0, 0, 5, 6), (0, 2, 6, 3)),
     "dorian": ((0, 3, 0, 3), (0, 0, 3, 3), (0, 6, 3, 0), (0, 1, 3, 0), (0, 2, 3, 6)),
     "mixolydian": ((0, 6, 3, 0), (0, 0, 6, 3), (0, 4, 6, 3), (0, 3, 0, 6)),
+    "phrygian": ((0, 1, 0, 6), (0, 1, 2, 1), (0, 5, 6, 1), (0, 0, 1, 0)),
+    "lydian": ((0, 1, 0, 1), (0, 1, 4, 0), (0, 4, 1, 5), (0, 0, 1, 4)),
+    "harmonic minor": ((0, 3, 4, 0), (0, 5, 3, 4), (0, 3, 0, 4), (0, 4, 5, 4)),
 }
+
+_DENSITY_WEIGHTS = (0.2, 0.6, 0.2)
+_FILLS = 0.85
+_WHOLE_PIECE = 0.6
+_FAST_BAR_S = 1.6
+"""In shorter bars a chord often lasts two."""
 
 
 def _chord(tonic: int, mode: str, degree: int, sevenths: bool) -> tuple[int, tuple[int, ...]]:
@@ -55,59 +92,29 @@ def _chord(tonic: int, mode: str, degree: int, sevenths: bool) -> tuple[int, tup
     return pitch_classes[0], pitch_classes
 
 
-def _sections(bars: int, has_vocals: bool, rng: Random) -> list[Section]:
-    plans = (
-        (("verse", 0.6), ("chorus", 1.0)),
-        (("intro", 0.3), ("verse", 0.6), ("chorus", 1.0)),
-        (("verse", 0.5), ("verse", 0.7), ("chorus", 1.0), ("bridge", 0.4)),
-        (("chorus", 0.9), ("verse", 0.5)),
-    )
-    plan = rng.choice(plans)
-    length = rng.choice((4, 4, 8))
-    sections: list[Section] = []
-    first = 0
-    while first < bars:
-        name, intensity = plan[len(sections) % len(plan)]
-        size = min(2 if name == "intro" else length, bars - first)
-        parts = ["drums", "bass", "other"]
-        if name in ("intro", "bridge") and rng.random() < 0.2:
-            parts.remove(rng.choice(("drums", "bass")))
-        if has_vocals and name != "intro" and rng.random() < 0.9:
-            parts.append("vocals")
-        sections.append(Section(name, first, size, intensity, tuple(parts)))
-        first += size
-    if has_vocals and not any("vocals" in section.parts for section in sections):
-        sections[-1] = replace(sections[-1], parts=(*sections[-1].parts, "vocals"))
-    return sections
-
-
-def _bars(
-    style: Style, grid: Grid, sections: list[Section], tonic: int, mode: str, rng: Random
-) -> list[Bar]:
-    sevenths = rng.random() < style.sevenths
-    backbeat = pattern_steps(rng.choice(style.snares), rng)
-    two_a_bar = rng.random() < 0.15
+def _harmony(
+    grid: Grid, sections: Sequence[Section], tonic: int, mode: str, sevenths: bool, rng: Random
+) -> list[tuple[tuple[int, Chord], ...]]:
+    """Of every bar, its chords with the steps at which they begin."""
+    even = grid.meter.beats % 2 == 0
+    draw = rng.random()
+    two_a_bar = even and draw < 0.15 and grid.bar_seconds > _FAST_BAR_S
+    bars_a_chord = 2 if grid.bar_seconds < _FAST_BAR_S and draw < 0.5 else 1
     progressions: dict[str, tuple[int, ...]] = {}
-    grooves: dict[str, tuple[frozenset[int], frozenset[int]]] = {}
     degrees: list[tuple[int, ...]] = []
-    of_bar: list[tuple[Section, frozenset[int]]] = []
     for section in sections:
         if section.name not in progressions:
             progressions[section.name] = rng.choice(_PROGRESSIONS[mode])
-            pattern = rng.choice(style.kicks)
-            grooves[section.name] = (pattern_steps(pattern, rng), pattern_steps(pattern, rng))
-        progression = progressions[section.name]
+        progression = (0,) if section.name == "ending" else progressions[section.name]
         for offset in range(section.bars):
-            if two_a_bar:
+            if two_a_bar and section.name != "ending":
                 pair = (2 * offset) % len(progression), (2 * offset + 1) % len(progression)
                 degrees.append((progression[pair[0]], progression[pair[1]]))
             else:
-                degrees.append((progression[offset % len(progression)],))
-            of_bar.append((section, grooves[section.name][offset % 2]))
-
-    chords: list[tuple[tuple[int, Chord], ...]] = []
+                degrees.append((progression[offset // bars_a_chord % len(progression)],))
+    chords = []
     for index, in_bar in enumerate(degrees):
-        width = grid.steps_per_bar // len(in_bar)
+        width = grid.meter.steps // len(in_bar)
         edges = [grid.time(index, place * width) for place in range(len(in_bar))]
         edges.append(grid.time(index + 1, 0))
         chords.append(
@@ -119,15 +126,74 @@ def _bars(
                 for place, degree in enumerate(in_bar)
             )
         )
+    return chords
+
+
+def _bars(
+    groove: Groove,
+    grid: Grid,
+    sections: Sequence[Section],
+    chords: list[tuple[tuple[int, Chord], ...]],
+    controls: Mapping[str, Controls],
+    rng: Random,
+) -> list[Bar]:
+    density, stops = controls["drums"].density, all(c.fills for c in controls.values())
+    backbeat = pattern_steps(rng.choice(groove.snares), rng)
+    spots = [step for step in range(2, grid.meter.steps) if step % grid.meter.steps_per_beat]
+    extra = frozenset(rng.sample(spots, 2))
+    if density == "sparse":
+        backbeat = frozenset(step for step in backbeat if step % 2 == 0)
+    late_hit = rng.choice((6, 10)) if grid.meter.steps == 16 else 8
+    stabs = frozenset({0, late_hit}) if rng.random() < 0.5 else frozenset({0})
+    grooves: dict[str, tuple[frozenset[int], ...]] = {}
     bars: list[Bar] = []
-    for index, (section, groove) in enumerate(of_bar):
-        ending = ""
-        if (index - section.first_bar) % 4 == 3 or index == section.first_bar + section.bars - 1:
-            ending = rng.choices(("", "fill", "stop"), (0.3, 0.5, 0.2))[0]
-        following = chords[(index + 1) % len(chords)][0][1]
-        opens = index == section.first_bar
-        bars.append(Bar(index, section, groove, backbeat, chords[index], following, ending, opens))
+    for section in sections:
+        if section.name not in grooves:
+            pattern = rng.choice(groove.kicks)
+            pair: tuple[frozenset[int], ...] = tuple(pattern_steps(pattern, rng) for _ in range(2))
+            # The drummer's density is the groove's: all who follow it thin out or fill up with it.
+            if density == "sparse":
+                beat = grid.meter.steps_per_beat
+                pair = tuple(
+                    frozenset(s for s in steps if s % beat == 0) or steps for steps in pair
+                )
+            elif density == "busy":
+                pair = tuple(steps | extra - backbeat for steps in pair)
+            grooves[section.name] = pair
+        stop_time = section.name == "break" and {"drums", "bass"} <= set(section.parts)
+        for offset in range(section.bars):
+            index = len(bars)
+            ending = _ending(offset, section.bars, stops, rng)
+            hits: frozenset[int] = frozenset()
+            if section.name == "ending":
+                ending, hits = ("silent", hits) if offset else ("last", frozenset({0}))
+            elif stop_time and not (ending == "fill" and offset):
+                ending, hits = "stabs", stabs
+            bars.append(
+                Bar(
+                    index=index,
+                    meter=grid.meter,
+                    section=section,
+                    groove=grooves[section.name][offset % 2],
+                    backbeat=backbeat,
+                    chords=chords[index],
+                    next_chord=chords[(index + 1) % len(chords)][0][1],
+                    ending=ending,
+                    hits=hits,
+                    opens_section=offset == 0,
+                )
+            )
     return bars
+
+
+def _ending(offset: int, bars: int, stops: bool, rng: Random) -> str:
+    """What the band agrees on for one bar of a section of ``bars`` bars."""
+    draw = rng.random()
+    if offset == bars - 1 and bars > 1:
+        return "fill" if draw < 0.78 else "stop" if stops and draw < 0.9 else ""
+    if offset % 4 == 3:
+        return "fill" if draw < 0.35 else "stop" if stops and draw < 0.42 else ""
+    return ""
 
 
 def _clip(notes: list[Note], duration: float) -> list[Note]:
@@ -140,6 +206,26 @@ def _clip(notes: list[Note], duration: float) -> list[Note]:
     return sorted(kept, key=lambda note: (note.start, note.channel_role, note.pitch))
 
 
+def _last_bar(grid: Grid, bars: int, duration: float) -> int | None:
+    """The bar of the last chord, the last that leaves it time to ring; None in a short piece."""
+    index = bars - 1
+    while index > 0 and duration - grid.time(index, 0) < LAST_RING_S:
+        index -= 1
+    return index if index >= 3 else None
+
+
+def _by_part(value: T | Mapping[str, T] | None, drawn: Mapping[str, T]) -> dict[str, T]:
+    """A control for every part: as asked for (one for all, or by part), else as drawn."""
+    if value is None:
+        return dict(drawn)
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(drawn, value)
+    unknown = set(value) - set(drawn)
+    if unknown:
+        raise ValueError(f"no part {min(unknown)!r} has controls; these do: {', '.join(drawn)}")
+    return {**drawn, **value}
+
+
 def compose(
     seed: int,
     style: str | None = None,
@@ -149,58 +235,85 @@ def compose(
     vocals: bool | None = None,
     key: tuple[int, str] | None = None,
     form: Sequence[Section] | None = None,
+    meter: str | None = None,
+    density: str | Mapping[str, str] | None = None,
+    fills: bool | Mapping[str, bool] | None = None,
+    swing: bool | None = None,
 ) -> Composition:
     """Compose one piece.
 
+    What is None is drawn from the seed; what is given leaves the other draws as they were.
+
     Args:
         seed: everything random follows from it; same seed and arguments, same piece.
-        style: one of ``STYLES``; chosen by the seed when None.
+        style: one of ``STYLES`` or ``HELD_OUT_STYLE``; never drawn to be the latter.
         duration: length in seconds; notes are cut there.
-        bpm: tempo in beats a minute; chosen within the style's range when None.
-        vocals: whether the vocals stem has notes; three pieces in four when None.
-        key: tonic (0-11) and mode; drawn from the style's when None.
-        form: the sections, which must cover the piece; drawn when None.
+        bpm: beats a minute (in 6/8 dotted quarters); drawn within the style's range.
+        vocals: whether the vocals stem has notes; three pieces in four when drawn.
+        key: tonic (0-11) and mode; drawn from the style's modes.
+        form: the sections, which must cover the piece.
+        meter: one of ``METERS`` that the style knows.
+        density: one of ``DENSITIES``, for drums and bass both or by part.
+        fills: whether drums and bass fill at phrase ends, both or by part.
+        swing: whether subdivisions swing, the whole band alike; never in 6/8.
 
     Raises:
-        ValueError: an unknown style or mode, a length or tempo out of range, a form too short.
+        ValueError: an unknown style, mode, metre or density, a length or tempo out of range, a form
+            too short, a metre that the style does not know.
     """
     if not 1.0 <= duration <= 3600.0:
         raise ValueError(f"a piece lasts 1 to 3600 seconds, not {duration}")
     if style is not None and style not in BY_NAME:
-        raise ValueError(f"unknown style {style!r}; choose one of {', '.join(STYLES)}")
+        raise ValueError(f"unknown style {style!r}; choose one of {', '.join(BY_NAME)}")
     if bpm is not None and not 40.0 <= bpm <= 240.0:
         raise ValueError(f"a tempo is 40 to 240 beats a minute, not {bpm}")
     rng = Random(seed)
     drawn_style = rng.choice(STYLES)
     recipe = BY_NAME[style or drawn_style]
-    drawn_bpm = round(rng.uniform(*recipe.bpm), 1)
-    beats_per_bar = 4
-    grid = Grid(bpm or drawn_bpm, beats_per_bar, recipe.swing, recipe.swung)
+    weights = [groove.weight for groove in recipe.grooves.values()]
+    drawn_meter = rng.choices(tuple(recipe.grooves), weights)[0]
+    meter = meter or drawn_meter
+    if meter not in recipe.grooves:
+        known = ", ".join(recipe.grooves)
+        raise ValueError(f"{recipe.name} is played in {known}, not in {meter!r}")
+    groove = recipe.grooves[meter]
+    drawn_bpm = round(rng.uniform(*(groove.bpm or recipe.bpm)), 1)
     drawn_key = rng.randrange(12), rng.choice(recipe.modes)
     tonic, mode = key or drawn_key
     if mode not in MODES or not 0 <= tonic < 12:
         raise ValueError(f"a key is a tonic 0-11 and one of {', '.join(MODES)}, not {key}")
-    scale = tuple(sorted((tonic + step) % 12 for step in MODES[mode]))
+    controls = _controls(recipe.swings, meter, (density, fills, swing), rng)
+    swings = controls["drums"].swing
     drawn_vocals = rng.random() < 0.78
     has_vocals = drawn_vocals if vocals is None else vocals
+
+    grid = Grid(bpm or drawn_bpm, METERS[meter], recipe.swing * swings, recipe.swung)
     count = int(-(-duration // grid.bar_seconds))
-    sections = list(form) if form is not None else _sections(count, has_vocals, rng)
+    last = _last_bar(grid, count, duration) if rng.random() < _WHOLE_PIECE else None
+    structure = Random(f"{seed}/form")
+    sections = list(form) if form is not None else draw_form(count, last, has_vocals, structure)
     if sum(section.bars for section in sections) < count:
         raise ValueError(f"the form has fewer than the {count} bars that {duration} s take")
-    bars = _bars(recipe, grid, sections, tonic, mode, rng)
+    scale = tuple(sorted((tonic + step) % 12 for step in MODES[mode]))
+    sevenths = rng.random() < recipe.sevenths
+    chords = _harmony(grid, sections, tonic, mode, sevenths, structure)
+    bars = _bars(groove, grid, sections, chords, controls, structure)
     # One generator a stem: a change to one player leaves the others as they were.
+    hands = {stem: Random(f"{seed}/{stem}") for stem in STEMS}
     notes = {
-        "drums": players.drums(bars, grid, recipe, Random(f"{seed}/drums")),
-        "bass": players.bass(bars, grid, recipe, scale, Random(f"{seed}/bass")),
-        "other": players.other(bars, grid, recipe, scale, Random(f"{seed}/other")),
-        "vocals": players.vocals(bars, grid, scale, Random(f"{seed}/vocals")) if has_vocals else [],
+        "drums": drums(bars, grid, recipe, groove, controls["drums"], hands["drums"]),
+        "bass": bass(bars, grid, recipe, controls["bass"], scale, hands["bass"]),
+        "other": other(bars, grid, recipe, scale, hands["other"]),
+        "vocals": sung(bars, grid, recipe, scale, hands["vocals"]) if has_vocals else [],
     }
-    beats = [grid.time(b, 4 * beat) for b in range(count) for beat in range(beats_per_bar)]
+    spb = grid.meter.steps_per_beat
+    beats = [grid.time(b, spb * beat) for b in range(count) for beat in range(grid.meter.beats)]
     return Composition(
         seed=seed,
         style=recipe.name,
         bpm=grid.bpm,
-        beats_per_bar=beats_per_bar,
+        meter=meter,
+        beats_per_bar=grid.meter.beats,
         tonic=tonic,
         mode=mode,
         scale=scale,
@@ -215,4 +328,33 @@ def compose(
         downbeats=[grid.time(b, 0) for b in range(count) if grid.time(b, 0) < duration],
         sections=sections,
         duration=duration,
+        controls=controls,
     )
+
+
+def _controls(
+    swings: float,
+    meter: str,
+    asked: tuple[str | Mapping[str, str] | None, bool | Mapping[str, bool] | None, bool | None],
+    rng: Random,
+) -> dict[str, Controls]:
+    """The controls of each part; ``swings`` is the style's probability of swing.
+
+    Raises:
+        ValueError: an unknown density or part, or swing in 6/8.
+    """
+    density, fills, swing = asked
+    densities = {part: rng.choices(DENSITIES, _DENSITY_WEIGHTS)[0] for part in CONTROLLED_PARTS}
+    filling = {part: rng.random() < _FILLS for part in CONTROLLED_PARTS}
+    drawn_swing = rng.random() < swings
+    densities, filling = _by_part(density, densities), _by_part(fills, filling)
+    for name in densities.values():
+        if name not in DENSITIES:
+            raise ValueError(f"unknown density {name!r}; choose one of {', '.join(DENSITIES)}")
+    dotted = METERS[meter].steps_per_beat != 4
+    if swing and dotted:
+        raise ValueError("6/8 does not swing: its beats divide in three")
+    swings_here = (drawn_swing if swing is None else swing) and not dotted
+    return {
+        part: Controls(densities[part], filling[part], swings_here) for part in CONTROLLED_PARTS
+    }

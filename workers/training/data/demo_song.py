@@ -47,6 +47,8 @@ def composition() -> Composition:
         vocals=True,
         key=(7, "major"),
         form=_FORM,
+        meter="4/4",
+        density="normal",
     )
     end = _BARS * 4 * 60.0 / _BPM
     notes = {

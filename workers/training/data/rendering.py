@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.signal import fftconvolve, sosfilt
 
-from workers.training.data import drum_synthesis, voice
-from workers.training.data.players import VOICE_PROGRAM
+from workers.training.data import bass_synthesis, drum_synthesis, effects, voice
+from workers.training.data.effects import Stem
+from workers.training.data.melodic_parts import VOICE_PROGRAM
 from workers.training.data.score import Composition, Note
 from workers.training.data.soundfont import open_font
-from workers.training.data.styles import SYNTHESISED_KIT
-
-Stem = NDArray[np.float32]
+from workers.training.data.styles import SYNTHESISED
 
 _LEVEL_DB = {"drums": -20.0, "bass": -20.5, "other": -19.5, "vocals": -21.5}
 """Usual RMS of each stem before the mix is scaled, dB of full scale, over what is not silent."""
@@ -72,76 +69,44 @@ def _play(
 ) -> Stem:
     if not notes:
         return np.zeros((2, samples), dtype=np.float32)
-    if stem == "drums" and notes[0].program == SYNTHESISED_KIT:
-        return drum_synthesis.play(notes, samples, sample_rate, rng)
+    if notes[0].program == SYNTHESISED:
+        instrument = drum_synthesis if stem == "drums" else bass_synthesis
+        return instrument.play(notes, samples, sample_rate, rng)
     if stem == "vocals" and notes[0].program == VOICE_PROGRAM:
         return voice.sing(notes, samples, sample_rate, rng)
     return open_font(font, sample_rate).render(notes, samples)
 
 
 def _treat(audio: Stem, stem: str, sample_rate: int, rng: np.random.Generator, plain: bool) -> Stem:
-    """Equaliser, drive, room and width, as far as the generator says."""
-    treated = np.asarray(audio, dtype=np.float32)
-    if not plain:
-        for _ in range(rng.integers(0, 3)):
-            frequency = float(np.exp(rng.uniform(np.log(60), np.log(9000))))
-            gain, q = rng.normal(0, 4), rng.uniform(0.5, 2)
-            treated = _peaking(treated, frequency, gain, q, sample_rate)
-        if rng.random() < (0.3 if stem in ("bass", "drums") else 0.15):
-            level = float(np.sqrt(np.mean(treated**2))) + 1e-9
-            drive = rng.uniform(0.5, 2.0) / (8 * level)
-            treated = np.tanh(treated * drive).astype(np.float32)
-    chance = {"drums": 0.4, "bass": 0.15, "other": 0.6, "vocals": 0.75}[stem]
-    if plain or rng.random() < chance:
-        seconds = rng.uniform(0.15, 0.4 if stem in ("drums", "bass") else 0.9)
-        amount = rng.uniform(0.05, 0.1 if stem == "bass" else 0.3)
-        if plain:
-            seconds, amount = 0.6, {"drums": 0.12, "bass": 0.02, "other": 0.2, "vocals": 0.25}[stem]
-        treated = _room(treated, seconds, amount, sample_rate, rng)
-    if not plain:
-        middle, side = (treated[0] + treated[1]) / 2, (treated[0] - treated[1]) / 2
-        width = rng.uniform(0.0, 0.4) if stem == "bass" else rng.uniform(0.3, 1.4)
-        pan = rng.normal(0.0, 0.08)
-        treated = np.stack(
-            [(middle + width * side) * (1 - pan), (middle - width * side) * (1 + pan)]
+    """Equaliser, compressor, drive, room, width and noise, as far as the generator says."""
+    rhythm = stem in ("bass", "drums")
+    if plain:
+        amount = {"drums": 0.12, "bass": 0.02, "other": 0.2, "vocals": 0.25}[stem]
+        return effects.room(audio, 0.6, amount, sample_rate, rng)
+    bands = [
+        (
+            float(np.exp(rng.uniform(np.log(60), np.log(9000)))),
+            rng.normal(0, 4),
+            rng.uniform(0.5, 2),
         )
-        if rng.random() < 0.1:
-            hiss = rng.standard_normal(treated.shape, dtype=np.float32)
-            floor = 10 ** (rng.uniform(-70, -55) / 20) * float(np.max(np.abs(treated)))
-            treated = treated + np.float32(floor) * hiss
+        for _ in range(rng.integers(0, 4))
+    ]
+    treated = effects.equalise(audio, bands, sample_rate)
+    if rng.random() < (0.5 if rhythm else 0.3):
+        threshold, ratio = rng.uniform(-24, -8), rng.uniform(1.5, 6.0)
+        release = rng.uniform(0.05, 0.3)
+        treated = effects.compress(treated, threshold, ratio, release, sample_rate)
+    if rng.random() < (0.3 if rhythm else 0.15):
+        treated = effects.drive(treated, rng.uniform(0.5, 2.0))
+    if rng.random() < {"drums": 0.45, "bass": 0.15, "other": 0.6, "vocals": 0.75}[stem]:
+        seconds = rng.uniform(0.15, 0.4 if rhythm else 0.9)
+        amount = rng.uniform(0.05, 0.1 if stem == "bass" else 0.3)
+        treated = effects.room(treated, seconds, amount, sample_rate, rng)
+    width = rng.uniform(0.0, 0.4) if stem == "bass" else rng.uniform(0.3, 1.4)
+    treated = effects.widen(treated, width, rng.normal(0.0, 0.08))
+    if rng.random() < 0.1:
+        treated = effects.hiss(treated, rng.uniform(-70, -55), rng)
     return np.asarray(treated, dtype=np.float32)
-
-
-def _peaking(audio: Stem, frequency: float, gain_db: float, q: float, sample_rate: int) -> Stem:
-    """One peaking band (R. Bristow-Johnson, Audio EQ Cookbook)."""
-    amplitude = 10 ** (float(np.clip(gain_db, -9, 9)) / 40)
-    omega = 2 * np.pi * frequency / sample_rate
-    alpha = np.sin(omega) / (2 * q)
-    section = np.array(
-        [
-            1 + alpha * amplitude,
-            -2 * np.cos(omega),
-            1 - alpha * amplitude,
-            1 + alpha / amplitude,
-            -2 * np.cos(omega),
-            1 - alpha / amplitude,
-        ]
-    )
-    sos = (section / section[3]).astype(np.float32)[None]
-    return np.asarray(sosfilt(sos, audio, axis=-1), dtype=np.float32)
-
-
-def _room(
-    audio: Stem, seconds: float, amount: float, sample_rate: int, rng: np.random.Generator
-) -> Stem:
-    """A diffuse room: decaying noise, different in each ear, mixed under the dry sound."""
-    length = int(seconds * sample_rate)
-    decay = np.exp(-6.9 * np.arange(length) / length).astype(np.float32)
-    impulse = rng.standard_normal((2, length), dtype=np.float32) * decay
-    impulse = np.diff(impulse, axis=-1, prepend=np.float32(0)) * 0.3 + impulse * 0.7
-    impulse /= np.sqrt(np.sum(impulse**2, axis=-1, keepdims=True))
-    wet = fftconvolve(audio, impulse, axes=-1)[:, : audio.shape[1]]
-    return np.asarray(audio + np.float32(amount) * wet, dtype=np.float32)
 
 
 def _level(audio: Stem, target_db: float) -> Stem:

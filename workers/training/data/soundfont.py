@@ -12,12 +12,27 @@ from numpy.typing import NDArray
 
 from workers.training.data.score import Note
 
-KNOWN_FONTS: dict[str, str] = {"FluidR3_GM.sf2": "MIT", "MuseScore_General_Full.sf3": "MIT"}
-"""Sound fonts whose licence we know and allow; a corpus states them in its manifest."""
+KNOWN_FONTS: dict[str, str] = {
+    "FluidR3_GM.sf2": "MIT",
+    "MuseScore_General_Full.sf3": "MIT",
+    "sf_GMbank.sf2": "public domain",
+}
+"""Sound fonts whose licence we know and allow; a corpus states them in its manifest.
+
+The licences are those of Debian's copyright files (fluid-soundfont-gm,
+musescore-general-soundfont, csound-soundfont); the last font also says so of itself. None of them
+asks anything of rendered music. Left out: TimGM6mb (GPL-2) and OPL-3 FM (CC BY-SA 4.0), whose terms
+may reach what is made with them.
+"""
+
+HELD_OUT_FONT = "sf_GMbank.sf2"
+"""Played in the split "test-font" alone, so that no model is trained on it."""
 
 _FONT_FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"))
 _DRUM_BANK = 128
 _DRUM_CHANNEL = 9
+_KIT_FAMILY = 8
+"""Kits come in families: a font without a variant has at least the multiple of 8 below it."""
 _FLUID_WARN = 2
 
 
@@ -40,7 +55,7 @@ def find_fonts() -> list[Path]:
     if not fonts:
         raise RendererMissing(
             f"no sound font found: install one of {', '.join(KNOWN_FONTS)} "
-            "(Debian: fluid-soundfont-gm, musescore-general-soundfont) "
+            "(Debian: fluid-soundfont-gm, musescore-general-soundfont, csound-soundfont) "
             "or name its folder in REPRISE_SOUNDFONTS"
         )
     return list(fonts.values())
@@ -82,6 +97,13 @@ class SoundFont:
         )
         self._add_font = fluidsynth.cfunc(
             "fluid_synth_add_sfont", c_int, ("synth", c_void_p, 1), ("sfont", c_void_p, 1)
+        )
+        self._get_preset = fluidsynth.cfunc(
+            "fluid_sfont_get_preset",
+            c_void_p,
+            ("sfont", c_void_p, 1),
+            ("bank", c_int, 1),
+            ("program", c_int, 1),
         )
         self._remove_font = fluidsynth.cfunc(
             "fluid_synth_remove_sfont", c_int, ("synth", c_void_p, 1), ("sfont", c_void_p, 1)
@@ -147,8 +169,9 @@ class SoundFont:
     def _select_programs(self, synth: Any, font: int, notes: Sequence[Note]) -> None:
         for (role, program), channel in self._channels(notes).items():
             bank = _DRUM_BANK if role == "drums" else 0
-            if synth.program_select(channel, font, bank, program) != 0:
-                synth.program_select(channel, font, bank, 0)
+            choices = [program, program - program % _KIT_FAMILY] if bank else [program]
+            there = [choice for choice in choices if self._get_preset(self._font, bank, choice)]
+            synth.program_select(channel, font, bank, there[0] if there else 0)
 
     def _events(self, notes: Sequence[Note], samples: int) -> list[tuple[int, int, int, int, int]]:
         """(sample, order, channel, pitch, velocity), velocity 0 for the end; ends before starts."""
