@@ -34,8 +34,11 @@ SEPARATOR: dict[str, Any] = {
 }
 
 
-def write_tiny_checkpoints(folder: Path) -> Path:
-    """Cards and weights of `tiny-separator`, `tiny-drums-codec` and `tiny-drums` in `folder`."""
+def write_tiny_checkpoints(folder: Path, controls: tuple[str, ...] = ()) -> Path:
+    """Cards and weights of `tiny-separator`, `tiny-drums-codec` and `tiny-drums` in `folder`.
+
+    `controls` are what the generator can be told beside the style.
+    """
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     codec = DrumCodec(
@@ -68,13 +71,15 @@ def write_tiny_checkpoints(folder: Path) -> Path:
         overlap=30,
         chroma_hop=10,
         context=ContextConfig(width=24, blocks=1, heads=2),
+        controls=controls,
     )
     separator = {"class": "HDemucs", "kwargs": SEPARATOR}
     _write(folder, "tiny-separator", separator, HDemucs(**SEPARATOR), role="separator",
            sources=SOURCES)  # fmt: skip
     _write(folder, "tiny-drums-codec", codec.config(), codec, role="codec", parts=("drums",))
     _write(folder, "tiny-drums", config.to_dict(), ConditionedMusicgen(config), role="generator",
-           parts=("drums",), styles=STYLES, requires=("tiny-drums-codec",))  # fmt: skip
+           parts=("drums",), styles=STYLES, controls=controls,
+           requires=("tiny-drums-codec",))  # fmt: skip
     return folder
 
 

@@ -17,6 +17,7 @@ from scipy.signal import get_window, oaconvolve
 from service.ingestion.refusals import StemsDisagree
 from service.permit import Permit
 from workers.audio import Audio, integrated_loudness, peak_blocks, resample
+from workers.splicing import Spans, splice
 
 CEILING_DBTP = -1.0
 # The limiter aims this much lower: its moving gain may add a little between the samples.
@@ -30,20 +31,30 @@ LARGEST_GAIN_DB = 24.0
 _STRETCH_SEED = 1
 
 
-def mix(permit: Permit, kept: Mapping[str, Audio], part: Audio, replaced: Audio) -> Audio:
+def mix(
+    permit: Permit,
+    kept: Mapping[str, Audio],
+    part: Audio,
+    replaced: Audio,
+    redone: Spans | None = None,
+) -> Audio:
     """The remix: the sum of the kept stems, then the fitted part, limited to -1 dBTP.
 
     :param kept: the stems that stay, of one rate, channel count and length; at least one.
     :param part: the new part, at any rate, mono or of the stems' channels; its first sample is the
         song's first.
-    :param replaced: the stem that the part stands in for; only its loudness is used.
+    :param replaced: the stem that the part stands in for. Its loudness is used, and where only
+        some spans of it are redone, all its other samples.
+    :param redone: the spans of the part that are new, in seconds of the remix; ``None``: all.
     :returns: audio of exactly the kept stems' length. Below the ceiling it equals
-        `add(kept) + fit_part(…)` bit for bit.
+        `add(kept) + fit_part(…)` bit for bit, or `add(kept) + splice(replaced, fit_part(…))`.
     :raises StemsDisagree: the kept stems differ in format, or there is none.
     """
     permit.require("mix")
     bed = add(permit, kept)
     fitted = fit_part(permit, bed, part, replaced)
+    if redone is not None:
+        fitted = splice(permit, replaced, fitted, redone)
     return limit(permit, Audio(bed.samples + fitted.samples, bed.sample_rate))
 
 

@@ -5,7 +5,7 @@ from workers.artefacts import Made, artefact_key, find
 from workers.attempt import Work
 from workers.audio import Audio, read_audio, write_audio
 from workers.mixing import mix as mix_audio
-from workers.stages.stems import song_stems
+from workers.stages.stems import redone_spans, song_stems
 
 MEDIA_TYPE = "audio/wav"
 
@@ -23,7 +23,8 @@ def mix(permit: Permit, work: Work) -> Made:
     work.watch.progress(0.3)
     part = _part(permit, work, part_made)
     work.watch.check()
-    remix = mix_audio(permit, stems.kept, part, stems.replaced)
+    redone = redone_spans(record.remix.choices)
+    remix = mix_audio(permit, stems.kept, part, stems.replaced, redone)
     work.watch.progress(0.8)
     path = write_audio(permit, work.folder / "remix.wav", remix)
     digest = place.objects.put(permit, path)

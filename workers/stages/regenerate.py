@@ -1,11 +1,14 @@
 """Regenerate: a new part for the stems that stay."""
 
+import math
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from service.errors import Problem
 from service.permit import Permit
@@ -17,11 +20,12 @@ from workers.audio import Audio, resample, write_audio
 from workers.regeneration.engine import Engine, Handle
 from workers.regeneration.request import Generation, GenerationRequest, InvalidGenerationRequest
 from workers.regeneration.sampling import Sampling
-from workers.stages.stems import kept_stems
+from workers.splicing import Spans
+from workers.stages.stems import kept_stems, redone_spans, replaced_stem
 
 MEDIA_TYPE = "audio/wav"
 LOOK_SECONDS = 0.1
-CANDIDATES = 4
+CANDIDATES = GenerationRequest.candidates
 
 
 class GenerationRefused(Problem):
@@ -43,14 +47,18 @@ def regenerate(permit: Permit, work: Work) -> Made:
     card = generator_of(terms)
     engine = place.models.engine(permit, card.name, commercial=terms.commercial)
     sampling = _sampling(choices.guidance, terms.guidance)
+    told = {name: getattr(choices, name) for name in choices.controls}
+    redone = redone_spans(choices)
     parameters = {
         **asdict(sampling),
         "candidates": CANDIDATES,
+        **told,
+        **({} if redone is None else {"redo": [list(span) for span in redone]}),
         **_arithmetic(engine),
     }
     key = artefact_key(
         "regenerate",
-        stems={n: d for n, d in record.made["separate"].objects.items() if n != terms.part},
+        stems=_heard(record.made["separate"].objects, terms.part, redone),
         part=terms.part,
         style=choices.style,
         tempo_percent=choices.tempo_percent,
@@ -69,7 +77,10 @@ def regenerate(permit: Permit, work: Work) -> Made:
         seed=seed,
         candidates=CANDIDATES,
         sampling=sampling,
+        **told,
     )
+    if redone is not None:
+        request = _keeping(permit, work, engine, request, redone)
     try:
         handle = engine.submit(request)
     except InvalidGenerationRequest as error:
@@ -111,6 +122,34 @@ def _context(permit: Permit, work: Work, sample_rate: int) -> torch.Tensor:
     if total is None:
         raise GenerationRefused("no stem stays, so there is nothing to play along with")
     return torch.from_numpy(resample(permit, total, sample_rate).samples)
+
+
+def _heard(stems: Mapping[str, str], part: str, redone: Spans | None) -> dict[str, str]:
+    """Digests of the stems that the part depends on: its own only where some of it stays."""
+    return {name: digest for name, digest in stems.items() if name != part or redone is not None}
+
+
+def _keeping(
+    permit: Permit, work: Work, engine: Engine, request: GenerationRequest, redone: Spans
+) -> GenerationRequest:
+    """The request with the recorded part's own codes outside the spans to be redone.
+
+    They are what the new bars continue and lead back to; what is heard outside the spans is the
+    stem itself (see `mix`).
+    """
+    stem = replaced_stem(permit, work)
+    mono = Audio(stem.samples.mean(axis=0, keepdims=True), stem.sample_rate)
+    waveform = torch.from_numpy(resample(permit, mono, engine.sample_rate).samples)
+    length = request.context.shape[1]
+    waveform = functional.pad(waveform[:, :length], (0, max(0, length - waveform.shape[1])))
+    codes = engine.codec.encode(waveform[None])[0]
+    kept = torch.ones(codes.shape[1], dtype=torch.bool)
+    rate = engine.codec.frame_rate
+    for start, end in redone:
+        kept[math.floor(start * rate) : math.ceil(end * rate)] = False
+    if bool(kept.all()):
+        raise GenerationRefused("no span to be redone lies inside the song", field="redo")
+    return replace(request, kept_codes=codes, kept_mask=kept)
 
 
 def _sampling(guidance: float | None, bounds: GuidanceBounds) -> Sampling:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from service.errors import Problem
 from service.permit import Permit
+from service.templates.choices import Choices
 from workers.attempt import Work
 from workers.audio import Audio, read_audio
 from workers.mixing import stretch
@@ -23,7 +24,8 @@ class SongStems:
     """Stems as the remix needs them, all of one length, 44.1 kHz stereo.
 
     `kept` by name, bit-exact as recorded unless tempo or key change; `replaced` is the stem that
-    the new part stands in for (its loudness is the measure).
+    the new part stands in for: its loudness is the measure, and where a listener redoes some spans
+    only, the rest of it stays.
     """
 
     kept: dict[str, Audio]
@@ -45,6 +47,23 @@ def kept_stems(permit: Permit, work: Work) -> Iterator[Audio]:
     names = sorted(set(_objects(work)) - {work.record.remix.terms.part})
     for _, audio in _each(permit, work, names):
         yield audio
+
+
+def replaced_stem(permit: Permit, work: Work) -> Audio:
+    """The stem that the new part stands in for; raises `StemMissing`."""
+    ((_, audio),) = _each(permit, work, [work.record.remix.terms.part])
+    return audio
+
+
+def redone_spans(choices: Choices) -> list[tuple[float, float]] | None:
+    """The spans to make anew in seconds of the REMIX; `None` where the whole part is new.
+
+    A listener marks them in the song as it was recorded; another tempo moves them.
+    """
+    if choices.redo is None:
+        return None
+    faster = 1 + choices.tempo_percent / 100
+    return [(span.start / faster, span.end / faster) for span in choices.redo]
 
 
 def _objects(work: Work) -> dict[str, str]:
