@@ -289,7 +289,10 @@ def _refuse_other(path: Path, manifest: dict[str, Any]) -> None:
         return
     there = cast(dict[str, Any], json.loads(path.read_text()))
     for key in ("seed", "code_version", "seconds_a_piece", "fonts"):
-        if there.get(key) != manifest[key]:
+        before, now = there.get(key), manifest[key]
+        if key == "fonts":
+            before, now = (sorted(f["sha256"] for f in fonts) for fonts in (before or [], now))
+        if before != now:
             raise ValueError(
                 f"{path.parent} holds a corpus with another {key}; choose another folder"
             )

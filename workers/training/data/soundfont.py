@@ -41,7 +41,9 @@ class RendererMissing(RuntimeError):
 
 
 def find_fonts() -> list[Path]:
-    """The known fonts on this machine, `REPRISE_SOUNDFONTS` (a search path of folders) first.
+    """The known fonts on this machine, in the order of ``KNOWN_FONTS``.
+
+    `REPRISE_SOUNDFONTS` (a search path of folders) is looked through first.
 
     Raises:
         RendererMissing: none is found.
@@ -58,7 +60,7 @@ def find_fonts() -> list[Path]:
             "(Debian: fluid-soundfont-gm, musescore-general-soundfont, csound-soundfont) "
             "or name its folder in REPRISE_SOUNDFONTS"
         )
-    return list(fonts.values())
+    return [fonts[name] for name in KNOWN_FONTS if name in fonts]
 
 
 class SoundFont:
