@@ -187,7 +187,7 @@ def test_the_held_out_font_plays_its_split(tmp_path: Path) -> None:
     [
         (PIECES, SEED + 1, SECONDS, "another seed"),
         (PIECES, SEED, 3.0, "another seconds_a_piece"),
-        (PIECES + 8, SEED, SECONDS, "fewer than 244 cannot grow"),
+        (PIECES + 8, SEED, SECONDS, "fewer than 244 pieces cannot change"),
     ],
 )
 def test_a_folder_with_another_corpus_is_left_alone(
@@ -197,6 +197,15 @@ def test_a_folder_with_another_corpus_is_left_alone(
     with pytest.raises(ValueError, match=message):
         write_corpus(corpus, pieces, seed, _one_font(), seconds)
     assert ((corpus / "manifest.json").read_bytes(), _samples(corpus)) == before
+
+
+def test_a_corpus_is_never_made_smaller(tmp_path: Path) -> None:
+    larger = {"train": 200, "valid": 24, "test": 72, "test-style": 24, "test-font": 0}
+    write_corpus(tmp_path, PIECES, SEED, _one_font(), 1.0)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "pieces": larger}))
+    with pytest.raises(ValueError, match="320 pieces, more than asked for"):
+        write_corpus(tmp_path, 244, SEED, _one_font(), 1.0)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -1,9 +1,11 @@
 """Write a corpus of rendered pieces to a folder, and read it back.
 
-    python -m workers.training.data --out DIR --pieces 588 --seed 20261122 --jobs 2
+    python -m workers.training data --out DIR --pieces 1244 --seed 20261123 --jobs 2
 
-Splits are by composition: a piece has its own seed and lies in one split only. A piece that is
-there already is left as it is, so a run that was stopped goes on.
+Splits are by composition: a piece has its own seed and lies in one split only. "test-style" holds
+the one style that no other split has, "test-font" the usual styles played by a font that no other
+split uses. A piece that is there already is left as it is, so a run that was stopped goes on, and a
+run that asks for more pieces than before adds pieces to "train" alone.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,10 +23,17 @@ from typing import Any, cast
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
-from workers.training.data.composition import HELD_OUT_STYLE, STEMS, STYLES, compose
+from workers.training.data.composition import HELD_OUT_STYLE, STYLES, compose
+from workers.training.data.pieces import (
+    SAMPLE_RATE,
+    SPLITS,
+    Piece,
+    fingerprint,
+    list_pieces,
+    load_piece,
+)
 from workers.training.data.rendering import render
 from workers.training.data.soundfont import (
     HELD_OUT_FONT,
@@ -33,11 +42,22 @@ from workers.training.data.soundfont import (
     find_fonts,
 )
 
-SAMPLE_RATE = 44100
 CODE_VERSION = 2
 """Raised when a seed gives another piece than before."""
 
-SPLITS: tuple[str, ...] = ("train", "valid", "test", "test-style", "test-font")
+__all__ = [
+    "SAMPLE_RATE",
+    "SPLITS",
+    "Piece",
+    "fingerprint",
+    "list_pieces",
+    "load_piece",
+    "main",
+    "plan",
+    "write_corpus",
+    "write_piece",
+]
+
 _HELD = {"valid": 24, "test": 72, "test-style": 24, "test-font": 24}
 _FIRST_TRAIN = 100
 _FEWEST = 8
@@ -46,68 +66,6 @@ _SHARES = {"valid": 8, "test": 4, "test-style": 8, "test-font": 8}
 
 _FONT_DRAW, _RENDER_DRAW = 7, 11
 _FLAC_EFFORT = 0.0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One rendered piece on disk.
-
-    Attributes:
-        folder: where its four FLAC files and ``piece.json`` lie.
-        meta: seed, style, bpm, meter, beats_per_bar, tonic, mode, scale, chords, beats,
-            downbeats, duration, sections, controls of drums and bass (density, fills, swing),
-            font, and the notes of drums and bass.
-    """
-
-    folder: Path
-    meta: dict[str, Any]
-
-    def stem(
-        self, name: str, sample_rate: int = SAMPLE_RATE, mono: bool = False
-    ) -> NDArray[np.float32]:
-        """A stem's samples: float32 [2, T], or [T] when ``mono``; resampled to ``sample_rate`` Hz.
-
-        Raises:
-            ValueError: no such stem.
-        """
-        if name not in STEMS:
-            raise ValueError(f"unknown stem {name!r}; choose one of {', '.join(STEMS)}")
-        audio, rate = soundfile.read(self.folder / f"{name}.flac", dtype="float32", always_2d=True)
-        if mono:
-            audio = audio.mean(axis=1, keepdims=True)
-        if rate != sample_rate:
-            audio = soxr.resample(audio, rate, sample_rate)
-        samples: NDArray[np.float32] = np.ascontiguousarray(audio.T, dtype=np.float32)
-        return samples[0] if mono else samples
-
-    def mixture(self, sample_rate: int = SAMPLE_RATE, mono: bool = False) -> NDArray[np.float32]:
-        """The sum of all stems, shaped like ``stem``."""
-        total = self.stem(STEMS[0], sample_rate, mono)
-        for name in STEMS[1:]:
-            total = total + self.stem(name, sample_rate, mono)
-        return total
-
-
-def load_piece(folder: Path) -> Piece:
-    """Read a piece's description; its audio is read when asked for.
-
-    Raises:
-        FileNotFoundError: the folder holds no ``piece.json``.
-    """
-    return Piece(folder, json.loads((folder / "piece.json").read_text()))
-
-
-def list_pieces(corpus: Path, split: str) -> list[Path]:
-    """Folders of the finished pieces of one of ``SPLITS``, in order of seed."""
-    return sorted(path.parent for path in (corpus / split).glob("*/piece.json"))
-
-
-def fingerprint(corpus: Path, split: str) -> str:
-    """SHA-256 over the manifest and the names of a split's finished pieces, hexadecimal."""
-    digest = hashlib.sha256((corpus / "manifest.json").read_bytes())
-    for folder in list_pieces(corpus, split):
-        digest.update(folder.name.encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -227,9 +185,11 @@ def write_corpus(
     manifest = _manifest(orders, seed, fonts, duration)
     _refuse_other(out / "manifest.json", manifest)
     out.mkdir(parents=True, exist_ok=True)
-    for draft in out.glob(".*-*"):
-        shutil.rmtree(draft, ignore_errors=True)
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    for left_over in out.glob(".*-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    draft = out / ".manifest-draft"
+    draft.write_text(json.dumps(manifest, indent=2) + "\n")
+    draft.rename(out / "manifest.json")
     try:
         _write(orders, jobs)
     except OSError as error:
@@ -296,17 +256,14 @@ def _refuse_other(path: Path, manifest: dict[str, Any]) -> None:
             raise ValueError(
                 f"{path.parent} holds a corpus with another {key}; choose another folder"
             )
-    if not _splits_agree(there["pieces"], manifest["pieces"]):
+    before, now = there["pieces"], manifest["pieces"]
+    if any(before.get(split) != now[split] for split in SPLITS if split != "train"):
         raise ValueError(
-            f"{path.parent} holds {sum(there['pieces'].values())} pieces in other splits; "
-            "a corpus of fewer than 244 cannot grow: choose another folder"
+            f"{path.parent} holds {sum(before.values())} pieces in other splits; a corpus of fewer "
+            "than 244 pieces cannot change its size: choose another folder"
         )
-
-
-def _splits_agree(there: dict[str, int], wanted: dict[str, int]) -> bool:
-    return all(there.get(split) == wanted[split] for split in SPLITS if split != "train") and (
-        there.get("train", 0) <= wanted["train"]
-    )
+    if before["train"] > now["train"]:
+        raise ValueError(f"{path.parent} holds {sum(before.values())} pieces, more than asked for")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -325,6 +282,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_corpus(
             options.out, options.pieces, options.seed, fonts, options.duration, options.jobs
         )
+    except BrokenExecutor:
+        parser.exit(1, "a process was killed; the same command goes on from there\n")
     except (ValueError, RendererMissing, OSError) as error:
         parser.exit(1, f"{error}\n")
 
