@@ -18,8 +18,8 @@ NOTHING_TOLD, PLAYING_UNTOLD, CONTEXT_UNTOLD = 0.1, 0.2, 0.03
 """Share of windows with no condition, without style and controls, and without context alone."""
 STYLE_LEFT_OUT, CONTROL_LEFT_OUT = 0.15, 0.3
 """Of the other windows, how often the style and each control are left out, independently."""
-SEPARATED, OF_SEPARATED = 0.4, 0.8
-"""Share of windows that hear a separated context; at most so often where a piece has one."""
+SEPARATED = 0.3
+"""Share of windows that hear a separated context, of the pieces that were separated."""
 EDGE = 0.12
 """Share of windows at the beginning of a piece, and as many at its end."""
 CONTINUED, FILLED_IN = 0.4, 0.15
@@ -158,11 +158,15 @@ def _left_out(
     return style, controls, presence
 
 
-def _heard(example: Example, part: str, separated: float, rng: np.random.Generator) -> Tensor:
-    """Powers of a context, separated with this probability if the piece was separated."""
-    if example.separated is not None and rng.random() < separated:
-        return disturbed(example.separated_powers(), rng)
-    return degraded_context(example.powers(), part, rng)
+def _drawn(
+    examples: list[Example], separated: list[Example], part: str, rng: np.random.Generator
+) -> tuple[Example, Tensor]:
+    """A piece and the powers of the context that is heard of it."""
+    if separated and rng.random() < SEPARATED:
+        example = separated[int(rng.integers(len(separated)))]
+        return example, disturbed(example.separated_powers(), rng)
+    example = examples[int(rng.integers(len(examples)))]
+    return example, degraded_context(example.powers(), part, rng)
 
 
 def training_batch(
@@ -178,15 +182,13 @@ def training_batch(
     ``pitches`` is the size of the codec's pitch grid where its first codebook is one.
     """
     rng = np.random.default_rng([seed, step])
-    share = sum(example.separated is not None for example in examples) / len(examples)
-    separated = min(OF_SEPARATED, SEPARATED / share) if share else 0.0
+    separated = [example for example in examples if example.separated is not None]
     rows: list[tuple[Tensor, Tensor, int, tuple[int, ...], int, Tensor, float]] = []
     for _ in range(size):
-        example = examples[int(rng.integers(len(examples)))]
+        example, context = _drawn(examples, separated, config.part, rng)
         last = example.frames - config.window
         edge = rng.random()
         first = 0 if edge < EDGE else last if edge < 2 * EDGE else int(rng.integers(last + 1))
-        context = _heard(example, config.part, separated, rng)
         style, controls, presence = _left_out(config, example, rng)
         codes = torch.from_numpy(example.codes.astype(np.int64))
         features = features_of(context[None])[0]

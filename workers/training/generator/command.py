@@ -105,7 +105,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folder of the separator whose contexts are learned from too",
     )  # fmt: skip
     parser.add_argument(
-        "--separated", type=int, default=300, help="pieces of training that are separated; 0: none"
+        "--separated", type=int, default=150, help="pieces of training that are separated; 0: none"
     )
     options = parser.parse_args(argv)
     options.codec = options.codec or Path("checkpoints") / f"reprise-{options.part}-codec"
