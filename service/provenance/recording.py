@@ -76,6 +76,8 @@ def _differences(store: ManifestStore, job: Job) -> list[str]:
         "choices": (consent.get("choices_sha256"), job.choices_sha256),
         "job token": (consent.get("token_sha256"), policy.token_sha256(job.token_id)),
         "seed": (generation.get("seed"), job.seed),
+        # What was asked for stands in the open too: which seconds are new, among others.
+        "list of choices": (generation.get("choices"), job.choices),
     }
     return [
         f"the credential names another {name} than the job's row"

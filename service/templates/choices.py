@@ -58,8 +58,8 @@ class Choices(BaseModel):
         Field(
             exclude_if=is_absent,
             description=(
-                "Only these spans are made anew: sorted, at least 0.5 s each, without overlap; "
-                "spans that touch become one."
+                "Only these spans are made anew: at least 0.5 s each, without overlap, sorted by "
+                "the service; spans that touch become one."
             ),
         ),
     ] = None

@@ -32,7 +32,8 @@ def create_template(
 ) -> TemplateVersionAnswer:
     """Say what may change on your track and how far. Nobody can use it before a grant is signed.
 
-    Parts and styles that the named checkpoints cannot make are refused here, not at a listener.
+    Parts, styles and controls that the named checkpoints cannot make are refused here, not at a
+    listener. Controls that are left out are those the generator has; the version states them.
     """
     with request.app.state.database.transaction() as session:
         made = versions.create_template(session, who, new.track_id, new.terms)

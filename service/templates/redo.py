@@ -40,6 +40,8 @@ class Span(BaseModel):
 
 def _in_order(spans: tuple[Span, ...]) -> tuple[Span, ...]:
     """Sorted, and joined where one ends as the next begins; raises `ValueError`."""
+    if not spans:
+        raise ValueError("names no span; leave it out to make the whole part anew")
     for span in spans:
         if span.seconds < SHORTEST_SECONDS:
             raise ValueError(
@@ -60,8 +62,11 @@ def _in_order(spans: tuple[Span, ...]) -> tuple[Span, ...]:
     return tuple(joined)
 
 
+# pydantic's own `min_length` would call a list whose spans are wrong too short as well.
 Redo = Annotated[
-    tuple[Span, ...], Field(min_length=1, max_length=MOST_SPANS), AfterValidator(_in_order)
+    tuple[Span, ...],
+    Field(max_length=MOST_SPANS, json_schema_extra={"minItems": 1}),
+    AfterValidator(_in_order),
 ]
 
 

@@ -81,6 +81,19 @@ class TestSeal:
         seal.seal("small")
         assert exported.read_text() == again
 
+    def test_controls_are_the_models_own(self, exported: Path, operator_cards: Path) -> None:
+        text = exported.read_text().replace('role = "separator"', 'role = "generator"')
+        exported.write_text(text)
+        config = operator_cards / "small" / "config.json"
+        assert seal.seal("small").controls == ()
+        for controls in (["density", "fills"], ["swing"], []):
+            config.write_text(json.dumps({"styles": ["a"], "controls": controls}))
+            assert seal.seal("small").controls == tuple(controls)
+            assert exported.read_text().count("controls") == bool(controls)
+        config.write_text(json.dumps({"styles": ["a"], "controls": ["loudness"]}))
+        with pytest.raises(CardInvalid, match="loudness"):
+            seal.seal("small")
+
     def test_new_weights_need_a_new_seal(self, exported: Path, operator_cards: Path) -> None:
         first = seal.seal("small").digest
         path = operator_cards / "small" / "config.json"

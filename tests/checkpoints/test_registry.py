@@ -133,6 +133,7 @@ def test_an_operators_card_takes_the_place_of_ours(write_card: WriteCard, weight
         ('url = "https://', 'url = "http://'),
         ('name = "small"', 'name = "other"'),
         ('title = "A small one"', 'title = "A small one"\nsurprise = 1'),
+        ('title = "A small one"', 'title = "A small one"\ncontrols = ["density"]'),
     ],
 )
 def test_a_card_that_is_wrong_is_refused(
@@ -146,6 +147,29 @@ def test_a_card_that_is_wrong_is_refused(
     path.write_text(text.replace(*change))
     with pytest.raises(CardInvalid, match=r"small\.toml"):
         registry.cards()
+
+
+@pytest.mark.parametrize(
+    ("controls", "words"),
+    [
+        ('["density", "loudness"]', "controls loudness: known are density, fills, swing"),
+        ('["swing", "swing"]', "twice"),
+        ('"swing"', "list of texts"),
+        ("[true]", "list of texts"),
+    ],
+)
+def test_a_generators_controls_are_known_ones(
+    write_card: WriteCard, weights: bytes, controls: str, words: str
+) -> None:
+    path = write_card("small", {"model.safetensors": weights})
+    text = path.read_text().replace('role = "separator"', 'role = "generator"')
+    path.write_text(text.replace("sources", "parts"))
+    assert registry.card("small").controls == ()
+    path.write_text(text.replace("sources", 'controls = ["fills", "density"]\nparts'))
+    assert registry.card("small").controls == ("fills", "density")
+    path.write_text(text.replace("sources", f"controls = {controls}\nparts"))
+    with pytest.raises(CardInvalid, match=words):
+        registry.card("small")
 
 
 class TestOurCards:

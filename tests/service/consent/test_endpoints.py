@@ -3,6 +3,7 @@
 import json
 from base64 import urlsafe_b64encode
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,6 +13,8 @@ from joserfc.util import urlsafe_b64decode
 
 from service.consent.signatures import sign_payload
 from service.database import now
+from service.templates.capability import PartNotSupported
+from tests.cards import write_cards
 from tests.stories import Story
 
 ALGORITHM_NO_TEXT = (
@@ -148,6 +151,34 @@ def test_the_catalogue_shows_the_newest_granted_version(client: TestClient, stor
     story.admit(granted, style="funk")
     (item,) = client.get("/v1/catalog", headers=headers).json()["items"]
     assert item["quota_remaining"] == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_catalogue_offers_what_terms_and_checkpoint_both_have(
+    client: TestClient, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = ["test-controls", "test-separator"]
+    granted = story.granted(checkpoints=able, densities=["busy"], swing=False)
+    headers = story.headers(story.listener())
+
+    def offered() -> tuple[object, ...]:
+        (item,) = client.get("/v1/catalog", headers=headers).json()["items"]
+        return tuple(item[name] for name in ("densities", "fills", "swing", "redo_seconds"))
+
+    whole_song = {"min": 0.0, "max": 3600.0}
+    assert offered() == (["busy"], True, False, whole_song)
+    # An operator goes back to weights that know no controls, then to none at all.
+    (tmp_path / "older").mkdir()
+    write_cards(tmp_path / "older")
+    card = tmp_path / "older" / "test-controls.toml"
+    card.write_text(card.read_text().replace('controls = ["density", "fills", "swing"]', ""))
+    monkeypatch.setenv("REPRISE_CARDS", str(tmp_path / "older"))
+    assert offered() == ([], False, False, whole_song)
+    with pytest.raises(PartNotSupported, match="test-controls cannot be told density"):
+        story.admit(granted, density="busy")
+    story.admit(granted, redo=[{"start": 8, "end": 16}])
+    card.unlink()
+    assert offered() == ([], False, False, whole_song)
 
 
 def test_an_identifier_that_no_database_holds_is_nobodys(client: TestClient, story: Story) -> None:

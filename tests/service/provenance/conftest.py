@@ -52,9 +52,9 @@ class Studio:
     def database(self) -> Database:
         return self.house.database
 
-    def ask(self) -> str:
+    def ask(self, **choices: Any) -> str:
         """An accepted job."""
-        return self.house.ask(self.granted, seed=11)
+        return self.house.ask(self.granted, **{"seed": 11, **choices})
 
     def stamp(self, job_id: str, audio_format: Any = "flac", **changes: Any) -> Stamped:
         """The job's stamped file; `changes` replace members of its record."""

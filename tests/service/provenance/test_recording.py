@@ -63,6 +63,7 @@ def test_a_second_credential_for_the_job_is_refused(studio: Studio) -> None:
         ("template_id", "tpl_other", "another template"),
         ("track_id", "trk_other", "another track"),
         ("token_id", "jti-other", "another job token"),
+        ("choices", {"style": "rock", "redo": [{"start": 0, "end": 1}]}, "another list of choices"),
     ],
 )
 def test_a_credential_that_is_not_the_rows_is_refused(

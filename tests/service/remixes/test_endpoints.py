@@ -1,5 +1,6 @@
 """Remixes over HTTP: the real application, the real gate; workers are played by the test."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -105,6 +106,10 @@ def test_another_listener_sees_nothing(client: TestClient, house: House, ask: As
         ({"choices": {"style": "rock", "seed": 2**32}}, 422, "invalid-request"),
         ({"choices": {"style": "rock", "part": "vocals"}}, 422, "invalid-request"),
         ({"choices": {"style": "rock", "format": "exe"}}, 422, "invalid-request"),
+        ({"choices": {"style": "rock", "density": "busy"}}, 422, "choice-outside-template"),
+        ({"choices": {"style": "rock", "fills": True}}, 422, "choice-outside-template"),
+        ({"choices": {"style": "rock", "swing": False}}, 422, "choice-outside-template"),
+        ({"choices": {"style": "rock", "density": "loud"}}, 422, "invalid-request"),
         ({"template_id": "tpl_none"}, 404, "not-found"),
         ({"template_id": "../../etc/passwd"}, 404, "not-found"),
         ({"version": 99}, 403, "consent-missing"),
@@ -117,6 +122,75 @@ def test_a_refused_request_says_why_and_leaves_no_rows(
     answer = ask(**changed)
     assert (answer.status_code, slug(answer)) == (status, expected)
     assert set(rows(house).values()) == {0}
+
+
+SPANS_REFUSED = {
+    "/body/choices/redo": [
+        "[]",
+        '[{"start": 8, "end": 8.25}]',
+        '[{"start": 0, "end": 8}, {"start": 4, "end": 12}]',
+        json.dumps([{"start": n, "end": n + 0.5} for n in range(17)]),
+        "8",
+    ],
+    "/body/choices/redo/0/start": [
+        '[{"start": -1, "end": 8}]',
+        '[{"start": NaN, "end": 8}]',
+        '[{"start": null, "end": 8}]',
+    ],
+    "/body/choices/redo/0/end": [
+        '[{"start": 0, "end": Infinity}]',
+        '[{"start": 0, "end": 1e999}]',
+        '[{"start": 0}]',
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("redo", "pointer"),
+    [(redo, pointer) for pointer, several in SPANS_REFUSED.items() for redo in several],
+)
+def test_spans_that_are_none_are_named_in_the_problem(
+    client: TestClient, house: House, granted: Granted, redo: str, pointer: str
+) -> None:
+    answer = client.post(
+        "/v1/remixes",
+        content=f'{{"template_id": "{granted.template_id}", '
+        f'"choices": {{"style": "rock", "redo": {redo}}}}}',
+        headers={
+            **house.story.headers(LISTENER),
+            "Idempotency-Key": "key-1",
+            "Content-Type": "application/json",
+        },
+    )
+    assert (answer.status_code, slug(answer)) == (422, "invalid-request")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert set(rows(house).values()) == {0}
+
+
+def test_spans_and_controls_are_kept_with_the_job(
+    client: TestClient, house: House, ask: Ask
+) -> None:
+    able = house.grant(checkpoints=["test-controls", "test-separator"])
+    asked = {
+        "style": "rock",
+        "seed": 7,
+        "density": "sparse",
+        "fills": False,
+        "redo": [{"start": 20, "end": 24.0004}, {"start": 8, "end": 16}],
+    }
+    answer = ask(asked, template_id=able.template_id)
+    assert answer.status_code == 202, answer.text
+    kept = {**asked, "redo": [{"start": 8.0, "end": 16.0}, {"start": 20.0, "end": 24.0}]}
+    choices = answer.json()["choices"]
+    assert {name: choices.get(name) for name in (*kept, "swing")} == {**kept, "swing": None}
+    stored = house.job(answer.json()["id"])
+    assert stored.choices == choices
+    with house.database.snapshot() as session:
+        gate.permit(session, house.keys, stored.token, "regenerate", choices=stored.choices)
+
+    late = ask({"style": "rock", "redo": [{"start": 20, "end": 31}]}, key="key-2")
+    assert (late.status_code, slug(late)) == (422, "choice-outside-template")
+    assert (late.json()["choice"], late.json()["allowed"]) == ("redo", {"max": 30.0})
 
 
 def test_a_key_that_was_refused_may_be_used_again(ask: Ask) -> None:

@@ -51,6 +51,9 @@ def test_refusals_say_what_would_do(client: TestClient, story: Story) -> None:
         ),
         ({"tempo_percent": {"min": -90, "max": 0}}, 422, "invalid-request"),
         ({"training": "allowed"}, 422, "invalid-request"),
+        ({"densities": ["sparse"]}, 422, "part-not-supported"),
+        ({"swing": True}, 422, "part-not-supported"),
+        ({"densities": ["loud"]}, 422, "invalid-request"),
     ):
         answer = client.post(
             "/v1/templates",
@@ -60,3 +63,30 @@ def test_refusals_say_what_would_do(client: TestClient, story: Story) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
         found = (answer.status_code, answer.json()["type"].removeprefix("/problems/"))
         assert found == (status, slug)
+
+
+def test_a_version_states_the_controls_that_were_left_out(client: TestClient, story: Story) -> None:
+    ada = story.owner("Ada")
+    track = story.track(ada)
+
+    def made(**change: object) -> dict[str, object]:
+        answer = client.post(
+            "/v1/templates",
+            json={"track_id": track, "terms": {**TERMS, **change}},
+            headers=story.headers(ada.principal),
+        )
+        assert answer.status_code == 201, answer.text
+        terms: dict[str, object] = answer.json()["terms"]
+        names = ("densities", "fills", "swing", "redo_seconds")
+        return {name: terms[name] for name in names}
+
+    whole_song = {"min": 0.0, "max": 3600.0}
+    able = ["test-controls", "test-separator"]
+    assert made() == {"densities": [], "fills": False, "swing": False, "redo_seconds": whole_song}
+    assert made(densities=[], fills=False) == made(), "no control is needed to offer none"
+    assert made(checkpoints=able, fills=False, redo_seconds={"min": 0, "max": 20}) == {
+        "densities": ["sparse", "normal", "busy"],
+        "fills": False,
+        "swing": True,
+        "redo_seconds": {"min": 0.0, "max": 20.0},
+    }
