@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,21 +16,32 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from workers.regeneration.codecs import BassCodec, Codec, DrumCodec
+from workers.regeneration.codecs import (
+    BassCodec,
+    Codec,
+    DrumCodec,
+    DrumCodecConfig,
+    code_digest,
+)
 from workers.regeneration.codecs.quantiser import dequantise, quantise
 from workers.training.__main__ import main as training
 from workers.training.codecs import main
+from workers.training.codecs.adversarial import Adversary
 from workers.training.codecs.bass import UNKNOWN, pitch_labels, transposed
 from workers.training.codecs.checkpoint import export, open_exported, write_codes
 from workers.training.codecs.command import recipe_for
+from workers.training.codecs.drums import DrumRecipe
 from workers.training.codecs.loop import (
+    CURVE,
     STATE,
     Recipe,
+    StateNotSaved,
     TrainingDiverged,
     described,
     load_state,
     train,
 )
+from workers.training.codecs.quantised import QuantisedRecipe, fixed_from
 from workers.training.codecs.rvq import Quantiser
 from workers.training.codecs.stems import Batch, Crops, NoUsableStems, Stem, gather
 
@@ -142,9 +154,11 @@ class _Line(Recipe):
     def prepare(self, step: int, steps: int, draw: Callable[[int], Batch]) -> None:
         """Nothing to prepare."""
 
-    def losses(self, batch: Batch, step: int, steps: int) -> dict[str, Tensor]:
+    def learn(self, batch: Batch, step: int, steps: int) -> dict[str, Tensor]:
         # torch's generator takes part, as it does in a real recipe.
-        return {"line": (self.weight - batch.audio.mean() - torch.randn(4)).pow(2).mean()}
+        loss = (self.weight - batch.audio.mean() - torch.randn(4)).pow(2).mean()
+        loss.backward()
+        return {"line": loss.detach()}
 
     def codec(self) -> Codec:
         return DrumCodec()
@@ -179,10 +193,156 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     assert described(tmp_path / "parts" / STATE)["step"] == 12
 
 
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    train(_Line(), _noise, 20, 1, tmp_path, stop_after=5)
+    kept = (tmp_path / STATE).read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As good as a full disk: no file may grow past this.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(StateNotSaved, match=r"step 20.*disk.*stays") as raised:
+            train(_Line(), _noise, 20, 1, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / STATE)
+    assert (tmp_path / STATE).read_bytes() == kept
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    train(_Line(), _noise, 20, 1, tmp_path)
+    assert described(tmp_path / STATE)["step"] == 20
+
+
+def test_the_curve_has_one_line_for_each_report(tmp_path: Path) -> None:
+    train(_Line(), _noise, 120, 1, tmp_path, stop_after=110)
+    with (tmp_path / CURVE).open("a") as file:
+        file.write('{"step": 150, "line": 1}\n{"st')  # the run was killed while it wrote
+    train(_Line(), _noise, 160, 1, tmp_path, stop_after=160)
+    rows = [json.loads(line) for line in (tmp_path / CURVE).read_text().splitlines()]
+    assert [row["step"] for row in rows] == [50, 100, 150]
+    assert all(row["line"] > 0 and row["cpu_seconds"] >= 0 for row in rows)
+
+
+def _tiny() -> DrumRecipe:
+    torch.manual_seed(0)
+    return DrumRecipe(
+        DrumCodecConfig(
+            codebooks=2,
+            codebook_size=16,
+            latent=8,
+            read_channels=16,
+            encoder_channels=16,
+            encoder_blocks=1,
+            decoder_channels=16,
+            decoder_blocks=1,
+            write_channels=16,
+            write_blocks=1,
+            low_bins=40,
+        )
+    )
+
+
+def _loud(seed: int, step: int) -> Batch:
+    rng = np.random.default_rng([seed, step])
+    return Batch(torch.from_numpy(rng.normal(size=(2, 1, 16_000)).astype(np.float32) * 0.1))
+
+
+def _moved(before: QuantisedRecipe, after: QuantisedRecipe) -> set[str]:
+    """Which of encoder, codebooks, decoder and discriminator differ, as exported or as learned."""
+    found = set()
+    one, two = before.codec().half().state_dict(), after.codec().half().state_dict()
+    for name, value in one.items():
+        if not torch.equal(value, two[name]):
+            kind = "encoder" if before.model.is_encoding(name) else "decoder"
+            found.add("codebooks" if name == "tables" else kind)
+    judges = (recipe.adversary.discriminator.state_dict() for recipe in (before, after))
+    if any(not torch.equal(a, b) for a, b in zip(*(j.values() for j in judges), strict=True)):
+        found.add("discriminator")
+    return found
+
+
+def test_in_the_last_third_the_decoder_alone_learns_against_a_discriminator(
+    tmp_path: Path,
+) -> None:
+    assert fixed_from(12) == 8
+    snapshots = {0: _tiny()}
+    for stop in (7, 8, 9, 12):
+        snapshots[stop] = _tiny()
+        train(snapshots[stop], _loud, 12, 1, tmp_path, stop_after=stop)
+    learned = {"encoder", "codebooks", "decoder"}
+    assert _moved(snapshots[0], snapshots[7]) == learned
+    assert _moved(snapshots[7], snapshots[8]) == learned
+    assert _moved(snapshots[8], snapshots[9]) == {"decoder", "discriminator"}
+    assert _moved(snapshots[9], snapshots[12]) == {"decoder", "discriminator"}
+    digests = {stop: code_digest(taken.codec()) for stop, taken in snapshots.items()}
+    assert digests[8] == digests[9] == digests[12] != digests[7]
+    sound = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, 9_600))).float() * 0.1
+    early, late = snapshots[8].codec(), snapshots[12].codec()
+    assert not torch.equal(
+        early.decode(codes := torch.randint(0, 16, (1, 2, 9))), late.decode(codes)
+    )
+    export(early, tmp_path / "early", {})
+    export(late, tmp_path / "late", {})
+    both = [open_exported(tmp_path / name).encode(sound) for name in ("early", "late")]
+    assert torch.equal(*both)
+
+
+def test_the_decoder_learns_from_the_codes_that_are_served(tmp_path: Path) -> None:
+    recipe = _tiny()
+    train(recipe, _loud, 12, 1, tmp_path, stop_after=9)
+    export(recipe.codec(), tmp_path / "exported", {})
+    served = open_exported(tmp_path / "exported")
+    batch = _loud(5, 5)
+    with torch.no_grad():
+        recipe.prepare(9, 12, lambda index: batch)
+        learned_from = recipe.resynthesis(batch, 9, 12).made
+        again = recipe.model.synthesise(
+            dequantise(served.encode(batch.audio), served.get_buffer("tables"))
+        )
+    # The network runs in bfloat16 in training.
+    assert torch.allclose(learned_from, again, atol=0.02 * float(again.abs().max()))
+
+
+def test_the_gradient_does_not_depend_on_the_terms_scales() -> None:
+    rng = np.random.default_rng(2)
+    real, made = (torch.from_numpy(rng.normal(size=(2, 1, 8_000))).float() * 0.1 for _ in range(2))
+    gradients = []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(0)
+        adversary = Adversary({"near": 1.0, "quiet": 3.0})
+        for _ in range(3):
+            leaf = made.clone().requires_grad_()
+            terms = {"near": scale * (leaf - real).abs().mean(), "quiet": leaf.pow(2).mean()}
+            figures = adversary.backward(terms, leaf, real, amp=False)
+        assert figures.keys() >= {"near", "quiet", "adversarial", "features", "discriminator"}
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-6)
+    assert float(gradients[0].norm()) > 0.1  # shares add up to a gradient of norm 1
+
+
+def test_a_discriminator_that_breaks_stops_the_run_and_keeps_the_state(tmp_path: Path) -> None:
+    recipe = _tiny()
+    train(recipe, _loud, 12, 1, tmp_path, stop_after=10)
+    kept = (tmp_path / STATE).read_bytes()
+
+    class Breaking(DrumRecipe):
+        def prepare(self, step: int, steps: int, draw: Callable[[int], Batch]) -> None:
+            super().prepare(step, steps, draw)
+            if step == 11:
+                next(self.adversary.discriminator.parameters()).fill_(torch.inf)
+
+    broken = Breaking(recipe.model.sizes)
+    with pytest.raises(TrainingDiverged, match=r"step 11.*discriminator.*last good state"):
+        train(broken, _loud, 12, 1, tmp_path, save_seconds=1e9)
+    assert (tmp_path / STATE).read_bytes() == kept
+    train(recipe, _loud, 12, 1, tmp_path)
+    assert described(tmp_path / STATE)["step"] == 12
+
+
+@pytest.mark.parametrize("kill_at", [4, 8], ids=["quantised", "adversarial"])
 @pytest.mark.parametrize("part", ["drums", "bass"])
-def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, part: str) -> None:
-    # Of 10 steps the first 2 run without quantisation: the kill falls after the k-means start.
-    arguments = ["codec", "--part", part, "--corpus", str(corpus), "--steps", "10"]
+def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, part: str, kill_at: int) -> None:
+    # Of 12 steps the first 2 run without quantisation, and the last 4 against a discriminator.
+    arguments = ["codec", "--part", part, "--corpus", str(corpus), "--steps", "12"]
     arguments += ["--batch", "2", "--frames", "25", "--seed", "3", "--save-seconds", "0"]
     killed, whole = corpus.parent / "killed", corpus.parent / "whole"
     process = subprocess.Popen(
@@ -192,16 +352,16 @@ def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, part: str) -> No
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        if (killed / STATE).exists() and int(str(described(killed / STATE)["step"])) >= 4:
+        if (killed / STATE).exists() and int(str(described(killed / STATE)["step"])) >= kill_at:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 4 <= int(str(described(killed / STATE)["step"])) < 10
+    assert kill_at <= int(str(described(killed / STATE)["step"])) < 12
     assert training([*arguments, "--state", str(killed)]) == 0
     assert training([*arguments, "--state", str(whole)]) == 0
     one, two = (recipe_for(part)[0] for _ in range(2))
-    assert load_state(killed / STATE, one)["step"] == load_state(whole / STATE, two)["step"] == 10
+    assert load_state(killed / STATE, one)["step"] == load_state(whole / STATE, two)["step"] == 12
     for (name, a), (_, b) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
     other_seed = [*arguments, "--state", str(whole), "--seed", "4"]

@@ -1,6 +1,7 @@
 """Stem codecs: one interface, a codec for drums and one for bass."""
 
 from .bass import BassCodec, BassCodecConfig
+from .digest import code_digest
 from .drums import DrumCodec, DrumCodecConfig
 from .interface import Codec, CodecError
 from .loading import load_codec
@@ -12,5 +13,6 @@ __all__ = [
     "CodecError",
     "DrumCodec",
     "DrumCodecConfig",
+    "code_digest",
     "load_codec",
 ]

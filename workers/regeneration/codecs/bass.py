@@ -47,6 +47,15 @@ class BassCodecConfig:
 class BassCodec(Codec):
     """Codec for bass: codebook 0 is the pitch (`PitchGrid`), the rest timbre and level."""
 
+    encoding = (
+        "pitch",
+        "read_magnitude",
+        "read",
+        "gather",
+        "encoder",
+        "to_latent",
+        "tables",
+    )
     window: Tensor
     tables: Tensor
 

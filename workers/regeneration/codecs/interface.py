@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +28,19 @@ class Codec(nn.Module):
         frame_rate: code columns per second, in Hz.
         codebooks: rows of codes, K.
         codebook_size: codes run from 0 to this number less one, in every codebook.
+        encoding: names of the modules and buffers that decide what `encode` answers; the others
+            serve `decode` alone.
     """
 
     sample_rate: int
     frame_rate: float
     codebooks: int
     codebook_size: int
+    encoding: ClassVar[tuple[str, ...]]
+
+    def is_encoding(self, name: str) -> bool:
+        """Whether a parameter or buffer, by its name in the state dict, takes part in `encode`."""
+        return name.partition(".")[0] in self.encoding
 
     @property
     def hop(self) -> int:

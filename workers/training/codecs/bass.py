@@ -1,16 +1,15 @@
 """How the bass codec is trained."""
 
-import copy
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workers.regeneration.codecs import BassCodec, BassCodecConfig
+from workers.regeneration.codecs.quantiser import dequantise, quantise
 
 from .losses import mel_losses
-from .quantised import QuantisedRecipe
+from .quantised import QuantisedRecipe, Resynthesis, fixed_from
 from .rvq import Quantiser
 from .stems import Batch, Stem
 
@@ -19,6 +18,9 @@ UNKNOWN = -1
 
 QUIET = 10 ** (-60 / 20)
 """Root mean square under which a frame has no pitch."""
+
+SCALES = ((2048, 96), (512, 48), (128, 12))
+WEIGHTS = {"mel 2048": 1.0, "mel 512": 1.0, "mel 128": 1.0}
 
 
 def pitch_labels(codec: BassCodec, stem: Stem) -> np.ndarray:
@@ -40,44 +42,50 @@ class BassRecipe(QuantisedRecipe):
     """Cross-entropy of the pitch against the notes, mel losses, and the quantiser's penalty."""
 
     learning_rate = 2e-3
+    model: BassCodec
 
     def __init__(self, sizes: BassCodecConfig = BassCodecConfig(), amp: bool = True) -> None:
-        super().__init__()
-        self.model = BassCodec(sizes)
-        self.quantiser = Quantiser(sizes.latent, sizes.codebooks - 1, sizes.codebook_size)
-        self.mels = nn.ModuleList(mel_losses(sizes.sample_rate))
-        self.amp = amp
+        quantiser = Quantiser(sizes.latent, sizes.codebooks - 1, sizes.codebook_size)
+        super().__init__(BassCodec(sizes), quantiser, WEIGHTS, amp)
+        self.mels = nn.ModuleList(mel_losses(sizes.sample_rate, SCALES))
+
+    def blank(self) -> BassCodec:
+        """An untrained codec of the same sizes."""
+        return BassCodec(self.model.sizes)
 
     def latent(self, audio: Tensor) -> Tensor:
         """float [B, 1, T] to the latent before quantisation, float [B, F, D]."""
         with torch.autocast(audio.device.type, dtype=torch.bfloat16, enabled=self.amp):
             return self.model.analyse(audio).float()
 
-    def losses(self, batch: Batch, step: int, steps: int) -> dict[str, Tensor]:
-        """The terms of the loss at this step, weighted."""
+    def resynthesis(self, batch: Batch, step: int, steps: int) -> Resynthesis:
+        """A batch, every third one transposed, through the codec as it stands at this step."""
         if batch.labels is None:
             raise ValueError("the bass codec is trained with pitch labels")
         audio, labels = batch.audio, batch.labels
         if step % 3 == 0:
             audio, labels = transposed(audio, labels, self.model)
-        latent, terms = self.quantised(self.latent(audio), step, steps)
-        logits = self.model.pitch(audio[:, 0])
-        if bool((labels != UNKNOWN).any()):
-            terms["pitch"] = F.cross_entropy(
-                logits.transpose(1, 2), labels, ignore_index=UNKNOWN, label_smoothing=0.02
-            )
-        played = torch.where(labels == UNKNOWN, logits.argmax(-1), labels)
+        terms: dict[str, Tensor] = {}
+        if step >= fixed_from(steps):
+            with torch.no_grad():
+                timbre = quantise(self.model.analyse(audio), self.model.tables)
+                latent = dequantise(timbre, self.model.tables)
+                played = self.model.pitch.read(audio[:, 0])
+        else:
+            latent, terms = self.quantised(self.latent(audio), step, steps)
+            logits = self.model.pitch(audio[:, 0])
+            if bool((labels != UNKNOWN).any()):
+                terms["pitch"] = F.cross_entropy(
+                    logits.transpose(1, 2), labels, ignore_index=UNKNOWN, label_smoothing=0.02
+                )
+            played = torch.where(labels == UNKNOWN, logits.argmax(-1), labels)
         with torch.autocast(audio.device.type, dtype=torch.bfloat16, enabled=self.amp):
             made = self.model.synthesise(played, latent)
-        for name, mel in zip(("mel 2048", "mel 512", "mel 128"), self.mels, strict=True):
-            terms[name] = mel(made, audio)
-        return terms
+        return Resynthesis(audio, made, terms)
 
-    def codec(self) -> BassCodec:
-        """The codec as served."""
-        codec = copy.deepcopy(self.model).eval()
-        codec.tables.copy_(self.quantiser.tables())
-        return codec
+    def spectral(self, made: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """The terms that `WEIGHTS` names."""
+        return dict(zip(WEIGHTS, (mel(made, audio) for mel in self.mels), strict=True))
 
 
 def transposed(audio: Tensor, labels: Tensor, codec: BassCodec) -> tuple[Tensor, Tensor]:

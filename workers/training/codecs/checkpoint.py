@@ -1,6 +1,5 @@
 """What a trained codec leaves behind: a checkpoint, and the codes of a corpus."""
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from workers.regeneration.codecs import Codec, load_codec
+from workers.regeneration.codecs import Codec, code_digest, load_codec
 
 from .stems import Stem
 
@@ -32,16 +31,16 @@ def open_exported(folder: Path) -> Codec:
 
 
 def write_codes(folder: Path, checkpoint: Path, stems: list[Stem]) -> int:
-    """Encode stems into `folder`/<piece>.npz: `codes` int16 [K, F], and `codec`, the weights'
-    SHA-256.
+    """Encode stems into `folder`/<piece>.npz: `codes` int16 [K, F], and `codec`, its digest.
 
-    Files that the same weights made are kept.
+    Files that a codec of the same digest made are kept, so that a growing corpus costs what it has
+    grown by.
 
     Returns:
         how many files were written.
     """
     codec = open_exported(checkpoint)
-    digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    digest = code_digest(codec)
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for stem in stems:

@@ -11,13 +11,15 @@ from typing import cast
 import torch
 
 from workers.regeneration.codecs import BassCodec, Codec
+from workers.training.data.corpus import SPLITS
 
 from .bass import BassRecipe, pitch_labels
 from .checkpoint import export, open_exported, write_codes
 from .drums import DrumRecipe
-from .loop import STATE, Recipe, described, load_state, train
+from .loop import CURVE, STATE, described, load_state, train
 from .measure import figures
-from .stems import Crops, Stems, gather
+from .quantised import QuantisedRecipe, fixed_from
+from .stems import Crops, NoUsableStems, Stems, gather
 
 log = logging.getLogger(__name__)
 
@@ -28,23 +30,27 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--part", choices=("drums", "bass"), required=True)
     parser.add_argument("--corpus", type=Path, default=home / "corpus")
     parser.add_argument("--state", type=Path, help="default: training/codec-PART in REPRISE_HOME")
-    parser.add_argument("--steps", type=int, default=2500, help="0: do not train")
+    parser.add_argument("--steps", type=int, default=12_000, help="0: do not train")
     parser.add_argument("--stop-after", type=int, help="leave the run at this step; go on later")
+    parser.add_argument(
+        "--more-pieces", action="store_true", help="go on with the pieces the corpus has by now"
+    )
     parser.add_argument("--save-seconds", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=10, help="crops per step")
+    parser.add_argument("--batch", type=int, default=5, help="crops per step")
     parser.add_argument("--frames", type=int, default=50, help="frames per crop, at 50 Hz")
     parser.add_argument("--export", type=Path, help="folder for model.safetensors and config.json")
     parser.add_argument("--checkpoint", type=Path, help="encode and measure with this one instead")
     parser.add_argument("--codes", type=Path, help="encode the corpus into this folder")
     parser.add_argument("--measure", type=int, default=0, help="test pieces to measure on")
+    parser.add_argument("--split", default="test", help="split to measure on")
     parser.add_argument("--codebooks", type=int, nargs="*", help="measure with so many codebooks")
     return parser
 
 
-def recipe_for(part: str) -> tuple[Recipe, Codec]:
+def recipe_for(part: str) -> tuple[QuantisedRecipe, Codec]:
     """An untrained recipe for a part, and the model in it."""
-    recipe = DrumRecipe() if part == "drums" else BassRecipe()
+    recipe: QuantisedRecipe = DrumRecipe() if part == "drums" else BassRecipe()
     return recipe, recipe.model
 
 
@@ -68,41 +74,73 @@ def main(argv: list[str]) -> int:
         about = load_state(state / STATE, recipe)
         names = about.pop("pieces")
         assert isinstance(names, list)
-        export(recipe.codec(), folder, {**about, "pieces": len(names)})
+        about |= {"pieces": len(names), "curve": _curve(state / CURVE)}
+        about["codes_fixed"] = int(str(about["step"])) >= fixed_from(int(str(about["steps"])))
+        export(recipe.codec(), folder, about)
     if options.codes:
         if folder is None:
             raise SystemExit("--codes needs --export or --checkpoint: which codec makes the codes")
-        for split in ("train", "valid", "test"):
-            write_codes(options.codes / split, folder, stems(split).usable)
+        if not json.loads((folder / "config.json").read_text())["training"]["codes_fixed"]:
+            log.warning("this codec is still learning what its codes mean: later ones will differ")
+        for split in SPLITS:
+            if (options.corpus / split).is_dir():
+                try:
+                    usable = stems(split).usable
+                except NoUsableStems as error:
+                    log.warning("%s: no codes", error)
+                else:
+                    write_codes(options.codes / split, folder, usable)
     if options.measure:
         if folder is None:
             load_state(state / STATE, recipe)
         codec = open_exported(folder) if folder else recipe.codec()
-        chosen = stems("test").usable[: options.measure]
+        chosen = stems(options.split).usable[: options.measure]
         for count in options.codebooks or range(1, codec.codebooks + 1):
-            row = {"codebooks": count, "pieces": len(chosen), **figures(codec, chosen, count)}
+            row = {
+                "split": options.split,
+                "codebooks": count,
+                "pieces": len(chosen),
+                **figures(codec, chosen, count),
+            }
             print(json.dumps(row))
     return 0
+
+
+def _curve(path: Path, rows: int = 60) -> list[dict[str, float]]:
+    """The run's log as its checkpoint carries it: so many of its lines, evenly spread."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    last = len(lines) - 1
+    chosen = sorted({round(last * i / (rows - 1)) for i in range(rows)}) if lines else []
+    return [json.loads(lines[index]) for index in chosen]
 
 
 def _train(
     options: argparse.Namespace,
     run: Path,
-    recipe: Recipe,
+    recipe: QuantisedRecipe,
     model: Codec,
     stems: Callable[[str, list[str] | None], Stems],
 ) -> None:
     about: dict[str, object] = {"part": options.part, "seed": options.seed}
     about |= {"batch": options.batch, "frames": options.frames}
     names: list[str] | None = None
+    history: list[object] = []
+    step = 0
     if run.exists():
         before = described(run)
-        names = [str(name) for name in cast("list[object]", before["pieces"])]
+        step = int(str(before["step"]))
+        history = cast("list[object]", before["history"])
+        if not options.more_pieces:
+            names = [str(name) for name in cast("list[object]", before["pieces"])]
         other = {key: before[key] for key in about if before[key] != about[key]}
         if other:
             raise SystemExit(f"{run} is another run's state, with {other}: give another --state")
     pieces = stems("train", names)
     about |= {"pieces": [stem.name for stem in pieces.usable], "skipped": pieces.skipped}
+    if names is None:
+        # From which step on, which corpus, and how many of its pieces.
+        history = [*history, [step, options.corpus.name, len(pieces.usable)]]
+    about["history"] = history
     labels = (lambda stem: pitch_labels(model, stem)) if isinstance(model, BassCodec) else None
     crops = Crops(pieces.usable, model.hop, options.frames, options.batch, labels)
     train(

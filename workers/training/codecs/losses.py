@@ -1,5 +1,7 @@
 """Spectral losses from audiocraft."""
 
+from collections.abc import Sequence
+
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -7,13 +9,13 @@ make_torchaudio_importable()
 from audiocraft.losses import MelSpectrogramL1Loss  # noqa: E402
 
 
-def mel_losses(sample_rate: int) -> list[MelSpectrogramL1Loss]:
-    """L1 between log-mel spectra with windows of 2048, 512 and 128 samples (log10 of power)."""
+def mel_losses(sample_rate: int, scales: Sequence[tuple[int, int]]) -> list[MelSpectrogramL1Loss]:
+    """L1 between log-mel spectra (log10 of power), for each (window in samples, bands)."""
     return [
         MelSpectrogramL1Loss(
-            sample_rate, n_fft=size, hop_length=size // 4, win_length=size, n_mels=mels
+            sample_rate, n_fft=size, hop_length=size // 4, win_length=size, n_mels=bands
         )
-        for size, mels in ((2048, 96), (512, 48), (128, 12))
+        for size, bands in scales
     ]
 
 

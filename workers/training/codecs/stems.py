@@ -65,14 +65,14 @@ def gather(
     """
     usable: list[Stem] = []
     skipped: dict[str, str] = {}
-    folder = cache / f"{part}-{sample_rate}" / split
+    folder = cache / corpus.name / f"{part}-{sample_rate}" / split
     folder.mkdir(parents=True, exist_ok=True)
     names = only if only is not None else [p.name for p in list_pieces(corpus, split)]
     for name in names:
         kept = folder / f"{name}.npy"
         try:
             piece = load_piece(corpus / split / name)
-            if not kept.exists():
+            if _outdated(kept, corpus / split / name):
                 _write(kept, piece.stem(part, sample_rate, True))
             samples = np.load(kept, mmap_mode="r")
         # soundfile's errors are RuntimeErrors; a half-written piece.json is a ValueError.
@@ -89,6 +89,12 @@ def gather(
     if not usable:
         raise NoUsableStems(f"no usable {part} stems in {corpus / split}")
     return Stems(usable, skipped)
+
+
+def _outdated(kept: Path, piece: Path) -> bool:
+    """Whether a piece was rendered after its stem was kept, if that was kept at all."""
+    # A piece's description is written last, when its stems are whole.
+    return not kept.exists() or kept.stat().st_mtime < (piece / "piece.json").stat().st_mtime
 
 
 def _write(path: Path, audio: np.ndarray) -> None:

@@ -9,7 +9,6 @@ A piece that cannot be used (codes or stems that are missing, corrupt, silent or
 length) is named in the log and left out.
 """
 
-import hashlib
 import json
 import logging
 import zipfile
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.regeneration.codecs import Codec, load_codec
+from workers.regeneration.codecs import Codec, code_digest, load_codec
 from workers.regeneration.conditioning import ENERGY_ROWS, MEL_BANDS, frame_energies
 from workers.training.data.composition import STEMS
 from workers.training.data.corpus import Piece, list_pieces, load_piece
@@ -151,8 +150,8 @@ def _separated(
 
 
 def codec_digest(folder: Path) -> str:
-    """SHA-256 of a codec's weights: other weights speak other codes."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    """What codes of a codec's checkpoint are labelled with; its decoder does not count."""
+    return code_digest(open_codec(folder))
 
 
 def open_codec(folder: Path) -> Codec:
