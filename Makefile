@@ -71,7 +71,7 @@ TRAINED = $(TRAINING)/checkpoints
 # glibc gives memory back to the system after every step otherwise: a third of a CPU step's time.
 train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
 train: $(VENV)/.test-installed ## Train the bundled models from their seeds (hours; goes on where it stopped)
-	test -e $(TRAINING)/corpus/manifest.json || $(VENV)/bin/python -m workers.training data --out $(TRAINING)/corpus
+	$(VENV)/bin/python -m workers.training data --out $(TRAINING)/corpus
 	$(VENV)/bin/python -m workers.training separator --corpus $(TRAINING)/corpus --state $(TRAINING)/separator --export $(TRAINED)/reprise-separator
 	for part in drums bass; do \
 	  $(VENV)/bin/python -m workers.training codec --part $$part --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$$part --export $(TRAINED)/reprise-$$part-codec && \
