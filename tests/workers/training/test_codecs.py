@@ -383,6 +383,20 @@ def test_served_lookup_equals_audiocraft() -> None:
     assert torch.allclose(decoded, quantiser.rvq.decode(codes).transpose(1, 2), atol=1e-5)
 
 
+def test_codebooks_stay_where_k_means_put_them() -> None:
+    torch.manual_seed(0)
+    quantiser = Quantiser(4, 2, 16)
+    quantiser.train()
+    # Ten places for sixteen codes, so that some codes stand for nothing.
+    places = torch.randn(10, 4)
+    latent = places[torch.randint(0, 10, (1, 600))]
+    quantiser.start(latent)
+    before = quantiser.tables()
+    quantiser(latent)
+    assert torch.allclose(quantiser.tables(), before, atol=0.05)
+    assert torch.allclose(quantiser(latent)[0], latent, atol=0.05)
+
+
 def test_dead_codes_come_back_and_stay() -> None:
     torch.manual_seed(0)
     quantiser = Quantiser(4, 1, 16)

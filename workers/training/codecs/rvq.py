@@ -20,12 +20,11 @@ class Quantiser(nn.Module):
     here.
     """
 
-    def __init__(self, dimension: int, codebooks: int, size: int, dropout: bool = False) -> None:
+    def __init__(self, dimension: int, codebooks: int, size: int) -> None:
         super().__init__()
         self.rvq = ResidualVectorQuantizer(
             dimension=dimension,
             n_q=codebooks,
-            q_dropout=dropout,
             bins=size,
             decay=0.99,
             kmeans_init=True,
@@ -40,10 +39,19 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def start(self, latent: Tensor) -> None:
-        """k-means every codebook on float [B, F, D], each on what the ones before it leave over."""
-        dropout, self.rvq.q_dropout = self.rvq.q_dropout, False
-        self.forward(latent)
-        self.rvq.q_dropout = dropout
+        """k-means every codebook on float [B, F, D], each on what the ones before it leave over.
+
+        audiocraft 1.3.0 starts the moving average of a code with its vector, though it divides it
+        by the code's count: a code that stood for twenty vectors would jump to a twentieth of its
+        length, one that stood for none far away. Here the average starts at vector times count.
+        """
+        residual = latent.flatten(0, 1)
+        for layer in self.rvq.vq.layers:
+            book: Any = layer._codebook
+            book.init_embed_(residual)
+            book.cluster_size.clamp_(min=0.1 * float(book.cluster_size.mean()))
+            book.embed_avg.copy_(book.embed * book.cluster_size[:, None])
+            residual = residual - book.dequantize(book.quantize(residual))
 
     @torch.no_grad()
     def restart_dead(self, latent: Tensor, share: float = 0.1) -> int:
