@@ -5,7 +5,9 @@ by what the part is for, on the decoded AUDIO: drums by playing together with th
 more nor less than asked; bass by staying in its key and in its chords, and together with it.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +28,8 @@ MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 PEAK_SHARE = 0.15
 """A hit is a peak of at least this share of the loudest."""
+SLOWEST = 1e-3
+SILENT_ENERGY = 1e-10
 DENSITY_WEIGHT, ONSET_WEIGHT = 0.25, 0.5
 QUANTILES: Mapping[str | None, float] = {None: 0.5, "sparse": 0.25, "normal": 0.5, "busy": 0.75}
 
@@ -47,20 +51,6 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(scale > 1e-8, (a * b).sum(dim=-1) / scale.clamp_min(1e-8), 0.0)
 
 
-def onset_agreement(parts: Tensor, context: Tensor, sample_rate: int) -> Tensor:
-    """Correlation of onset strengths, float32 [C] in -1..1; 0 for a silent part.
-
-    Args:
-        parts: float32 [C, T].
-        context: float32 [1, T].
-        sample_rate: Hz.
-    """
-    onsets = slice(MEL_BANDS, -CHROMA_BINS)
-    heard = context_features(context, sample_rate)[:, onsets].mean(dim=1)
-    played = context_features(parts, sample_rate)[:, onsets].mean(dim=1)
-    return _correlation(_smooth(played), _smooth(heard).expand_as(played))
-
-
 def scale_of(chroma: Tensor) -> Tensor:
     """Pitch classes of the likeliest key of a chroma sum [12], bool [12]."""
     profiles = torch.tensor(
@@ -73,74 +63,98 @@ def scale_of(chroma: Tensor) -> Tensor:
     return inside.to(chroma.device)
 
 
-def key_agreement(parts: Tensor, context: Tensor, sample_rate: int) -> Tensor:
-    """Share of a part's tonal energy in the context's key plus likeness of harmony, [C] in 0..2.
+@dataclass(frozen=True)
+class Agreement:
+    """How one part fits its context.
 
-    The second term is the mean cosine of the two chromas where the part sounds. A silent part
-    gets 0.
+    Attributes:
+        onsets: correlation of onset strengths, -1..1; 0 for a silent part.
+        key: share of the part's tonal energy in the context's key plus likeness of harmony (mean
+            cosine of the two chromas where the part sounds), 0..2; 0 for a silent part.
+        rate: how often something begins in the part, a second: peaks of its onset strength.
+    """
+
+    onsets: float
+    key: float
+    rate: float
+
+
+class Judge:
+    """Knows one context and hears parts against it.
 
     Args:
-        parts: float32 [C, T].
         context: float32 [1, T].
-        sample_rate: Hz.
+        sample_rate: Hz, that of the parts too.
     """
-    heard = features_of(frame_energies(context, sample_rate))[0, -CHROMA_BINS:]
-    energy = frame_energies(parts, sample_rate)[:, -CHROMA_BINS:]
-    total = energy.sum(dim=(1, 2)).clamp_min(1e-12)
-    inside = (energy * scale_of(heard.sum(dim=-1))[:, None]).sum(dim=(1, 2)) / total
-    loud = energy.sum(dim=1)
-    weight = loud / loud.sum(dim=-1, keepdim=True).clamp_min(1e-12)
-    likeness = (functional.cosine_similarity(energy, heard[None], dim=1) * weight).sum(dim=-1)
-    return torch.where(total > 1e-10, inside + likeness, 0.0)
+
+    def __init__(self, context: Tensor, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        features = context_features(context, sample_rate)
+        self._onsets = _curve(features)
+        self._chroma = features[0, -CHROMA_BINS:]
+        self._scale = scale_of(self._chroma.sum(dim=-1))
+
+    def hear(self, part: Tensor) -> Agreement:
+        """One part, float32 [1, T]."""
+        energies = frame_energies(part, self.sample_rate)
+        curve = _curve(features_of(energies))
+        return Agreement(
+            onsets=float(_correlation(curve, self._onsets)[0]),
+            key=self._key(energies[0, -CHROMA_BINS:]),
+            rate=_peaks_per_second(curve[0]),
+        )
+
+    def _key(self, energy: Tensor) -> float:
+        total = float(energy.sum())
+        if total <= SILENT_ENERGY:
+            return 0.0
+        inside = float((energy * self._scale[:, None]).sum()) / total
+        likeness = functional.cosine_similarity(energy, self._chroma, dim=0)
+        return inside + float((likeness * energy.sum(dim=0)).sum()) / total
 
 
-def hits_per_second(parts: Tensor, sample_rate: int) -> Tensor:
-    """How often something begins in a part, float32 [C]: peaks of its onset strength.
-
-    Args:
-        parts: float32 [C, T].
-        sample_rate: Hz.
-    """
-    onsets = slice(MEL_BANDS, -CHROMA_BINS)
-    curve = functional.pad(
-        _smooth(context_features(parts, sample_rate)[:, onsets].mean(dim=1)), (1, 1)
-    )
-    here, before, after = curve[:, 1:-1], curve[:, :-2], curve[:, 2:]
-    loud = here > PEAK_SHARE * here.amax(dim=-1, keepdim=True).clamp_min(1e-6)
-    peaks = ((here > before) & (here >= after) & loud).sum(dim=-1)
-    return peaks * (FRAME_RATE / here.shape[-1])
+def _curve(features: Tensor) -> Tensor:
+    """Onset strength [B, F] of features [B, FEATURES, F]."""
+    return _smooth(features[:, MEL_BANDS:-CHROMA_BINS].mean(dim=1))
 
 
-def density_agreement(rates: Tensor, density: str | None) -> Tensor:
-    """How near every candidate's rate is to what was asked for, [C], 0 at best.
+def _peaks_per_second(curve: Tensor) -> float:
+    around = functional.pad(curve, (1, 1))
+    loud = curve > PEAK_SHARE * curve.amax().clamp_min(1e-6)
+    peaks = (curve > around[:-2]) & (curve >= around[2:]) & loud
+    return float(peaks.sum()) * FRAME_RATE / len(curve)
+
+
+def density_agreement(rates: Sequence[float], density: str | None) -> list[float]:
+    """How near every candidate's rate is to what was asked for, 0 at best.
 
     What is sparse or busy depends on the style, the tempo and the song, which the generator has
     heard and this module has not. The candidates themselves are the measure: without a wish, or
     with "normal", the middle one is best, with "sparse" or "busy" the one at that quarter.
 
     Args:
-        rates: [C], hits a second.
+        rates: of all candidates, hits a second.
         density: a value of the control, or ``None``.
     """
-    aim = torch.quantile(rates, QUANTILES[density]).clamp_min(1e-3)
-    return -torch.log2(rates.clamp_min(1e-3) / aim).abs()
+    aim = float(torch.quantile(torch.tensor(rates), QUANTILES[density]))
+    return [-abs(math.log2(max(rate, SLOWEST) / max(aim, SLOWEST))) for rate in rates]
+
+
+def ranked(part: str, heard: Sequence[Agreement], density: str | None = None) -> list[float]:
+    """A score for every candidate, higher is better.
+
+    Drums: onset agreement, and density agreement by ``DENSITY_WEIGHT``. Bass: key agreement, and
+    onset agreement by ``ONSET_WEIGHT``.
+    """
+    if part == "bass":
+        return [one.key + ONSET_WEIGHT * one.onsets for one in heard]
+    dense = density_agreement([one.rate for one in heard], density)
+    return [a.onsets + DENSITY_WEIGHT * d for a, d in zip(heard, dense, strict=True)]
 
 
 def scores(
     part: str, parts: Tensor, context: Tensor, sample_rate: int, density: str | None = None
 ) -> list[float]:
-    """How well every candidate float32 [C, T] fits the context float32 [1, T]; higher is better.
-
-    Drums: onset agreement, and density agreement by ``DENSITY_WEIGHT``. Bass: key agreement, and
-    onset agreement by ``ONSET_WEIGHT``.
-    """
-    # One by one: the spectra of all candidates of a long song do not fit in memory together.
-    each = [one[None] for one in parts]
-    together = torch.cat([onset_agreement(one, context, sample_rate) for one in each])
-    if part == "drums":
-        rates = torch.cat([hits_per_second(one, sample_rate) for one in each])
-        judged = together + DENSITY_WEIGHT * density_agreement(rates, density)
-    else:
-        in_key = torch.cat([key_agreement(one, context, sample_rate) for one in each])
-        judged = in_key + ONSET_WEIGHT * together
-    return [float(score) for score in judged]
+    """How well every candidate float32 [C, T] fits the context float32 [1, T]; higher is better."""
+    judge = Judge(context, sample_rate)
+    return ranked(part, [judge.hear(one[None]) for one in parts], density)

@@ -11,7 +11,7 @@ from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FRAME_RATE, context_features
 from workers.regeneration.controls import row_of
 from workers.regeneration.model import ConditionedMusicgen, Window
-from workers.regeneration.ranking import scores
+from workers.regeneration.ranking import Judge, ranked
 from workers.regeneration.request import Generation, GenerationRequest
 from workers.regeneration.sampling import sample_window
 
@@ -104,6 +104,14 @@ def generate_codes(
     return codes
 
 
+def _decoded(codec: Codec, codes: Tensor, samples: int) -> Tensor:
+    """Audio float32 [1, samples] of codes [K, F]; ``ArithmeticError`` if it is not finite."""
+    audio = codec.decode(codes[None])[0, :, :samples]
+    if not bool(torch.isfinite(audio).all()):
+        raise ArithmeticError("the codec decoded samples that are not finite")
+    return audio
+
+
 def _judged(request: GenerationRequest, sample_rate: int) -> slice:
     """Samples that candidates are compared by: those they differ in, and what is around them."""
     samples = request.context.shape[1]
@@ -132,24 +140,17 @@ def generate(
     features = context_features(request.context, codec.sample_rate)[0]
     # The last percent is decoding and ranking.
     codes = generate_codes(model, features, request, lambda share: advance(0.99 * share))
-    parts = []
+    compared = _judged(request, codec.sample_rate)
+    judge = Judge(request.context[:, compared], codec.sample_rate)
+    heard = []
+    # One by one, and the best once more: the candidates of a long song do not fit in memory.
     for candidate in codes:
         advance(0.99)
-        parts.append(codec.decode(candidate[None])[0, 0, :samples])
-    audio = torch.stack(parts)
-    if not bool(torch.isfinite(audio).all()):
-        raise ArithmeticError("the codec decoded samples that are not finite")
-    compared = _judged(request, codec.sample_rate)
-    judged = scores(
-        model.config.part,
-        audio[:, compared],
-        request.context[:, compared],
-        codec.sample_rate,
-        request.density,
-    )
+        heard.append(judge.hear(_decoded(codec, candidate, samples)[:, compared]))
+    judged = ranked(model.config.part, heard, request.density)
     chosen = max(range(len(judged)), key=judged.__getitem__)
     return Generation(
-        audio=audio[chosen : chosen + 1],
+        audio=_decoded(codec, codes[chosen], samples),
         codes=codes[chosen],
         seed=request.seed,
         chosen=chosen,
