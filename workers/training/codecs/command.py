@@ -23,6 +23,9 @@ from .stems import Crops, NoUsableStems, Stems, gather
 
 log = logging.getLogger(__name__)
 
+STEPS = {"drums": 13_500, "bass": 3_000}
+"""Steps of five one-second crops that the bundled codecs were trained for."""
+
 
 def _arguments() -> argparse.ArgumentParser:
     home = Path(os.environ.get("REPRISE_HOME", Path.home() / ".reprise")) / "training"
@@ -30,7 +33,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--part", choices=("drums", "bass"), required=True)
     parser.add_argument("--corpus", type=Path, default=home / "corpus")
     parser.add_argument("--state", type=Path, help="default: training/codec-PART in REPRISE_HOME")
-    parser.add_argument("--steps", type=int, default=12_000, help="0: do not train")
+    parser.add_argument("--steps", type=int, help="of the whole run; 0: do not train")
     parser.add_argument("--stop-after", type=int, help="leave the run at this step; go on later")
     parser.add_argument(
         "--more-pieces", action="store_true", help="go on with the pieces the corpus has by now"
@@ -57,6 +60,8 @@ def recipe_for(part: str) -> tuple[QuantisedRecipe, Codec]:
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
     options = _arguments().parse_args(argv)
+    if options.steps is None:
+        options.steps = STEPS[options.part]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     state: Path = options.state or options.corpus.parent / f"codec-{options.part}"
     torch.manual_seed(options.seed)
