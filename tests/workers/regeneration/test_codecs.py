@@ -171,7 +171,7 @@ def test_the_low_range_belongs_to_the_low_head(low_drums: DrumCodec) -> None:
         return float(power[hertz < 800].mean()), float(power[hertz > 1200].mean())
 
     without = copy.deepcopy(low_drums)
-    levels = without.low_head[1].bias
+    levels = without.get_parameter("low_head.1.bias")
     levels.view(2, 2, 40)[:, 0] = -20.0  # per frame, 40 log-magnitudes and 40 phases twice
     (low, high), (low_without, high_without) = low_and_high(low_drums), low_and_high(without)
     assert low_without < 1e-2 * low

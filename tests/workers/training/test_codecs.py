@@ -282,7 +282,7 @@ def test_in_the_last_third_the_decoder_alone_learns_against_a_discriminator(
     export(early, tmp_path / "early", {})
     export(late, tmp_path / "late", {})
     both = [open_exported(tmp_path / name).encode(sound) for name in ("early", "late")]
-    assert torch.equal(*both)
+    assert torch.equal(both[0], both[1])
 
 
 def test_the_decoder_learns_from_the_codes_that_are_served(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_the_gradient_does_not_depend_on_the_terms_scales() -> None:
         assert figures.keys() >= {"near", "quiet", "adversarial", "features", "discriminator"}
         assert leaf.grad is not None
         gradients.append(leaf.grad)
-    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
     assert float(gradients[0].norm()) > 0.1  # shares add up to a gradient of norm 1
 
 
