@@ -134,6 +134,13 @@ def worker(
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 
 
+@app.command(context_settings=PASS_ON)
+def adapter(context: typer.Context) -> None:
+    """Train an artist's own adapter under training grants; list adapters; delete withdrawn ones."""
+    command = [sys.executable, "-m", "workers.adapters", *context.args]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
 @app.command()
 def migrate() -> None:
     """Bring the database to this version's tables (SQLite or PostgreSQL)."""

@@ -12,6 +12,7 @@ from service.queue import celery_app
 from service.settings import get_settings
 from workers.pipeline import preload
 from workers.tasks import register
+from workers.withdrawal import AdapterWatch
 from workers.workplace import Workplace
 
 configure_logs()
@@ -24,3 +25,4 @@ register(app, place)
 @worker_ready.connect
 def _on_ready(**_: Any) -> None:
     preload()
+    AdapterWatch(place.database, place.settings, place.models).start()

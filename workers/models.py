@@ -1,7 +1,7 @@
 """The models of one process: verified, loaded once, on first use."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -40,35 +40,80 @@ class Models:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, str], Any] = {}
+        self._training: dict[tuple[str, str], Mapping[str, int]] = {}
 
     def separator(self, permit: Permit, name: str, *, commercial: bool) -> "Separator":
         """The separator of a card."""
         # Imported on first use: torch takes seconds, and ingestion does without.
         from workers.separation import load_separator
 
-        checkpoint = _open(permit, name, commercial=commercial)
+        checkpoint = open_named(permit, name, commercial=commercial)
         return self._once(checkpoint, lambda: load_separator(checkpoint))
 
     def engine(self, permit: Permit, name: str, *, commercial: bool) -> "Engine":
-        """The generator of a card and its codec, behind an engine that takes many jobs."""
+        """The generator or adapter of a card, and its codec, behind an engine for many jobs."""
         from workers.regeneration.loading import load_engine
 
-        generator = _open(permit, name, commercial=commercial)
+        if registry.card(name).role == "adapter":
+            return self._adapted(permit, name, commercial=commercial)
+        generator = open_named(permit, name, commercial=commercial)
         (required,) = generator.card.requires
-        codec = _open(permit, required, commercial=commercial)
+        codec = open_named(permit, required, commercial=commercial)
         return self._once(generator, lambda: load_engine(generator.files, codec.files))
 
-    def _once(self, checkpoint: registry.OpenCheckpoint, load: Callable[[], T]) -> T:
+    def adapted(self) -> list[Mapping[str, int]]:
+        """The training grants, with their generations, of every adapter that is loaded."""
+        with self._lock:
+            return [dict(grants) for grants in self._training.values()]
+
+    def unload(self, training: Mapping[str, int]) -> None:
+        """Close and forget every adapter that rests on exactly these training grants."""
+        with self._lock:
+            keys = [key for key, grants in self._training.items() if grants == training]
+            engines = [(key, self._loaded.pop(key)) for key in keys]
+            for key in keys:
+                del self._training[key]
+        for key, engine in engines:
+            engine.close()
+            log.info("adapter_unloaded", checkpoint=key[0], digest=key[1])
+
+    def _adapted(self, permit: Permit, name: str, *, commercial: bool) -> "Engine":
+        from workers.regeneration.loading import load_adapted_engine
+
+        adapter = open_named(permit, name, commercial=commercial)
+        if {grant.id for grant in adapter.card.grants} - set(permit.training):
+            raise CheckpointNotNamed(f"the job was not admitted under the grants of {name}")
+        base = open_named(permit, adapter.card.base or "", commercial=commercial)
+        (required,) = base.card.requires
+        codec = open_named(permit, required, commercial=commercial)
+        return self._once(
+            adapter,
+            lambda: load_adapted_engine(base.files, adapter.files, codec.files),
+            {grant.id: permit.training[grant.id] for grant in adapter.card.grants},
+        )
+
+    def _once(
+        self,
+        checkpoint: registry.OpenCheckpoint,
+        load: Callable[[], T],
+        training: Mapping[str, int] | None = None,
+    ) -> T:
         key = (checkpoint.card.name, checkpoint.card.digest)
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = load()
+                if training is not None:
+                    self._training[key] = training
                 log.info("checkpoint_loaded", checkpoint=key[0], digest=key[1])
             loaded: T = self._loaded[key]
             return loaded
 
 
-def _open(permit: Permit, name: str, *, commercial: bool) -> registry.OpenCheckpoint:
+def open_named(permit: Permit, name: str, *, commercial: bool) -> registry.OpenCheckpoint:
+    """Verify a checkpoint that the Permit names, in exactly the weights that it names.
+
+    Raises `CheckpointNotNamed`, `CheckpointChanged` or the registry's refusals.
+    """
     checkpoint = registry.open(name, commercial=commercial)
     named = permit.checkpoints.get(checkpoint.card.name)
     if named is None:

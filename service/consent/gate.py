@@ -35,6 +35,7 @@ from service.consent.refusals import (
 from service.consent.standing import end_of, find_open_grant, require_in_time, verify_standing
 from service.consent.training import adapters
 from service.consent.training.grants import concerns
+from service.consent.training.payload import TrainingAuthorization
 from service.consent.training.standing import end_of as end_of_training
 from service.consent.training.standing import require_live, verify_training
 from service.database import new_id, now
@@ -47,6 +48,7 @@ from service.templates.versions import get_version
 
 __all__ = [
     "Admission",
+    "TrainingAdmission",
     "admit",
     "admit_ingest",
     "check_live",
@@ -76,6 +78,16 @@ class Admission:
     token: str
     claims: JobClaims
     choices: Choices | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingAdmission:
+    """A yes to training: what was signed, its SHA-256, and a Permit for each track by its id."""
+
+    grant_id: str
+    sha256: str
+    allowed: TrainingAuthorization
+    permits: Mapping[str, Permit]
 
 
 def admit(
@@ -280,7 +292,7 @@ def permit_download(
     return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
 
 
-def permit_training(session: Session, grant_id: str) -> list[Permit]:
+def permit_training(session: Session, grant_id: str) -> TrainingAdmission:
     """A Permit for every track of a training grant's catalogue, while everything about it holds.
 
     Who starts the training matters not: what allows it is what all owners signed. Raises
@@ -291,8 +303,8 @@ def permit_training(session: Session, grant_id: str) -> list[Permit]:
         raise NotFound("no such training grant")
     payload = verify_training(session, grant, sound=True)
     until = min(now() + TRAIN_TIME, end_of_training(payload))
-    return [
-        Permit(
+    permits = {
+        track.id: Permit(
             purpose="train",
             stage="train",
             track_id=track.id,
@@ -306,7 +318,13 @@ def permit_training(session: Session, grant_id: str) -> list[Permit]:
             training={grant.id: grant.generation},
         )
         for track in payload.authorization_details.catalogue
-    ]
+    }
+    return TrainingAdmission(
+        grant_id=grant.id,
+        sha256=payload_sha256(grant.payload),
+        allowed=payload.authorization_details,
+        permits=permits,
+    )
 
 
 def revoke_training(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:

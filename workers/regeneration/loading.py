@@ -6,9 +6,26 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from workers.regeneration.codecs import load_codec
+from workers.regeneration.codecs import Codec, load_codec
 from workers.regeneration.engine import Engine
-from workers.regeneration.model import load_generator
+from workers.regeneration.model import ConditionedMusicgen, load_generator
+
+
+def load_adapted_engine(
+    base_files: Mapping[str, Path],
+    adapter_files: Mapping[str, Path],
+    codec_files: Mapping[str, Path],
+) -> Engine:
+    """Open an adapter on its base with the base's codec; the base itself is left as it is.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: as :func:`load_engine`, or the adapter does
+            not fit.
+    """
+    # Imported on first use: most workers play no adapter.
+    from workers.regeneration.adapter import adapted
+
+    return Engine(adapted(open_generator(base_files), adapter_files), open_codec(codec_files))
 
 
 def load_engine(generator_files: Mapping[str, Path], codec_files: Mapping[str, Path]) -> Engine:
@@ -23,12 +40,16 @@ def load_engine(generator_files: Mapping[str, Path], codec_files: Mapping[str, P
             not fit.
         RuntimeError: weights do not fit their config.
     """
-    generator = load_generator(
-        json.loads(generator_files["config.json"].read_text()),
-        load_file(generator_files["model.safetensors"]),
-    )
-    codec = load_codec(
-        json.loads(codec_files["config.json"].read_text()),
-        load_file(codec_files["model.safetensors"]),
-    )
-    return Engine(generator, codec)
+    return Engine(open_generator(generator_files), open_codec(codec_files))
+
+
+def open_generator(files: Mapping[str, Path]) -> ConditionedMusicgen:
+    """The generator of a checkpoint's files; raises as :func:`load_engine` does."""
+    config = json.loads(files["config.json"].read_text())
+    return load_generator(config, load_file(files["model.safetensors"]))
+
+
+def open_codec(files: Mapping[str, Path]) -> Codec:
+    """The codec of a checkpoint's files; raises as :func:`load_engine` does."""
+    config = json.loads(files["config.json"].read_text())
+    return load_codec(config, load_file(files["model.safetensors"]))

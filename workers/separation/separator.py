@@ -128,7 +128,7 @@ def separate(
     :raises PermitDenied: the permit is for another stage or does not name this checkpoint.
     :raises SeparationRateMismatch: the mixture does not fit the model.
     """
-    permit.require("separate")
+    permit.require("separate", "train")
     if permit.checkpoints.get(separator.name) != separator.digest:
         raise PermitDenied(f"the permit does not name these weights of {separator.name}")
     if (mixture.sample_rate, mixture.channels) != (separator.sample_rate, separator.channels):

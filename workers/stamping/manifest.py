@@ -156,7 +156,7 @@ def _actions(record: StampRecord) -> list[dict[str, Any]]:
             "action": "c2pa.edited",
             "description": f"{record.part.capitalize()} regenerated in time with the kept stems.",
             "digitalSourceType": labels.MADE_BY_MODEL,
-            "softwareAgent": agents["generator"],
+            "softwareAgent": agents[record.generator.role],
             **({"changes": _regions(record)} if record.redo else {}),
             "parameters": {"org.reprise.part": record.part, "org.reprise.seed": record.seed},
         },

@@ -105,8 +105,9 @@ class StampRecord:
 
     @property
     def generator(self) -> CheckpointRecord:
-        """The checkpoint that made the new part."""
-        return next(c for c in self.checkpoints if c.role == "generator")
+        """The checkpoint that made the new part: an adapter before the base that it changes."""
+        able = {c.role: c for c in self.checkpoints}
+        return able["adapter"] if "adapter" in able else able["generator"]
 
     @property
     def credits(self) -> tuple[Credit, ...]:

@@ -150,6 +150,15 @@ def list_training_grants(
     ).all()
 
 
+def grants_of_adapter(session: Session, adapter: str) -> Sequence[str]:
+    """Ids of the open training grants for an adapter of this name, oldest first."""
+    return session.scalars(
+        select(TrainingGrant.id)
+        .where(TrainingGrant.adapter == adapter, TrainingGrant.state == "open")
+        .order_by(TrainingGrant.created_at, TrainingGrant.id)
+    ).all()
+
+
 def concerns(session: Session, principal: Principal, grant: TrainingGrant) -> bool:
     """Whether the principal may see and revoke it: an operator, a signer, or who has a share."""
     if principal.role == "operator":

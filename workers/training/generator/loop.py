@@ -116,6 +116,10 @@ class Run:
             betas=(0.9, 0.98),
         )
 
+    def objective(self, losses: Tensor, batch: Batch) -> Tensor:
+        """What a step makes smaller, from the codebook losses of its batch."""
+        return weighted(losses)
+
     def learn(self, batch: Batch, precision: torch.dtype) -> Tensor:
         """One step; returns the codebook losses, detached.
 
@@ -129,7 +133,7 @@ class Run:
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, precision, enabled=reduced):
             losses = codebook_losses(self.model, batch)
-        loss = weighted(losses)
+            loss = self.objective(losses, batch)
         if not bool(torch.isfinite(loss)):
             raise TrainingDiverged(f"the loss of step {self.step} is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
