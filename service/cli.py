@@ -179,11 +179,27 @@ def verify(
     raise typer.Exit(verify_command(file, as_json=json))
 
 
+def _bench(name: str, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "workers.benchmarks", name, *arguments]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
 @bench_app.command("quality", context_settings=PASS_ON)
 def bench_quality(context: typer.Context) -> None:
     """Print the quality table of the bundled models beside their controls."""
-    command = [sys.executable, "-m", "workers.benchmarks.quality", *context.args]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    _bench("quality", context.args)
+
+
+@bench_app.command("listen", context_settings=PASS_ON)
+def bench_listen(context: typer.Context) -> None:
+    """Write a page to listen to the bundled models, with pictures and faults by figures."""
+    _bench("listen", context.args)
+
+
+@bench_app.command("curve", context_settings=PASS_ON)
+def bench_curve(context: typer.Context) -> None:
+    """Print what training logs say: the loss by step and by hours of CPU."""
+    _bench("curve", context.args)
 
 
 def main() -> None:

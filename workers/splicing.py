@@ -41,14 +41,22 @@ def splice(permit: Permit, original: Audio, made: Audio, redone: Spans) -> Audio
             f"the part has {list(made.samples.shape)} samples at {made.sample_rate} Hz, "
             f"the original {list(original.samples.shape)} at {original.sample_rate} Hz"
         )
-    fade = round(FADE_SECONDS * original.sample_rate)
-    result = original.samples.copy()
-    for start, end in _borders(redone, original.sample_rate, original.frames, fade):
-        first, last = max(0, start - fade), end if end == original.frames else end - fade
-        _fade(original.samples, made.samples, result, first, start)
-        result[:, start:last] = made.samples[:, start:last]
-        _fade(made.samples, original.samples, result, last, end)
-    return Audio(result, original.sample_rate)
+    return Audio(
+        spliced(original.samples, made.samples, original.sample_rate, redone),
+        original.sample_rate,
+    )
+
+
+def spliced(original: Samples, made: Samples, sample_rate: int, redone: Spans) -> Samples:
+    """The samples of :func:`splice`, float32 [channels, time] both."""
+    fade, frames = round(FADE_SECONDS * sample_rate), original.shape[1]
+    result = original.copy()
+    for start, end in _borders(redone, sample_rate, frames, fade):
+        first, last = max(0, start - fade), end if end == frames else end - fade
+        _fade(original, made, result, first, start)
+        result[:, start:last] = made[:, start:last]
+        _fade(made, original, result, last, end)
+    return result
 
 
 def _borders(redone: Spans, sample_rate: int, frames: int, fade: int) -> list[tuple[int, int]]:

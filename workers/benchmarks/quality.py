@@ -1,242 +1,299 @@
-"""Quality of the bundled models beside their controls, on held-out rendered pieces.
+"""Quality of the bundled models beside their controls, every figure measured on audio.
 
     reprise bench quality                       render the held-out pieces, then measure
-    reprise bench quality --corpus DIR          the test split of a corpus that is there
+    reprise bench quality --corpus DIR          the test splits of a corpus that is there
     reprise bench quality --folder DIR          weights that are not sealed yet, DIR/<checkpoint>/
+    reprise bench quality --multitracks DIR     songs that nobody trained on as well:
+                                                DIR/<song>/{drums,bass,other[,vocals]}.wav
 
-A part is generated from the stems that stay, by the engine as a remix uses it, style not told: from
-the true stems, or with --separated from what the bundled separator leaves of the mixture. It is
-judged by the true stems.
-"shuffled" judges the very same audio against ANOTHER piece: what a part that ignores its context
-gets. "codec" is the real part through the codec, the ceiling of this codec; "real" the part itself.
+Ten seconds of each piece: a part is generated from the stems that stay, as a remix does it, and
+judged by the true stems. Columns: "control" is the same audio judged against another piece, which
+is what a part that ignores its context gets; "codec" the real part through the codec; "real" the
+part itself. In brackets the 95 % bootstrap interval over pieces. What is measured is kept: a run
+that was interrupted goes on where it stopped.
 """
 
 import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soxr
-import torch
-from demucs.hdemucs import HDemucs
-from numpy.typing import NDArray
 
-from checkpoints import registry
-from workers.benchmarks.measures import (
-    correlation,
-    in_scale,
-    interval,
-    onset_curve,
-    pitch_classes,
+from workers.benchmarks.excerpts import Song
+from workers.benchmarks.hearing import Heard, labels_from_json
+from workers.benchmarks.held_out import Rendered, listed
+from workers.benchmarks.jobs import Generation, Partial, Reference, Separation
+from workers.benchmarks.multitracks import BadMultitrack, open_multitrack
+from workers.benchmarks.rendering import STYLE_PIECES, Styles, learn_styles, render_held_out
+from workers.benchmarks.resources import memory_row, size_row, speed_row
+from workers.benchmarks.rows import (
+    Excerpt,
+    Heards,
+    Known,
+    Row,
+    Scores,
+    codec_rows,
+    control_row,
+    density_row,
+    font_row,
+    measured,
+    partial_rows,
+    separated_row,
+    separation_rows,
+    style_row,
 )
-from workers.regeneration.engine import Engine
-from workers.regeneration.loading import load_engine
+from workers.benchmarks.store import place_of, run_all
+from workers.benchmarks.table import report, text
+from workers.benchmarks.weights import PARTS, Weights, open_engine
 from workers.regeneration.request import GenerationRequest
-from workers.training.data.composition import STEMS
-from workers.training.data.corpus import Piece, list_pieces, load_piece, plan, write_piece
-from workers.training.data.soundfont import find_fonts
-from workers.training.separator import evaluate, load_exported, separate
+from workers.training.data.soundfont import RendererMissing
 
-CORPUS_SEED, CORPUS_PIECES, PIECE_SECONDS = 20261122, 588, 30.0
-"""Of the corpus that the bundled weights were trained on: its test split is what is held out."""
-
-OFFSET_S, EXCERPT_S = 6.0, 12.0
-SILENCE = 1e-3
-"""Root mean square (-60 dBFS) under which an excerpt's part or context counts as silent."""
-
-Samples = NDArray[np.float32]
+GROUPS = ("drums", "bass", "separation", "resources")
+FONT_PIECES = 24
 
 
 @dataclass(frozen=True)
-class Excerpt:
-    """One piece's part, the sum of its other stems, what of it is told, [T] each; its scale."""
+class Plan:
+    """How much is measured, with what, and where results are kept."""
 
-    part: Samples
-    context: Samples
-    told: Samples
-    scale: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measure of one model: means over pieces, and the interval of the generated one."""
-
-    part: str
-    measure: str
-    pieces: int
-    generated: float
-    low: float
-    high: float
-    shuffled: float
-    codec: float
-    real: float
-    seconds_per_piece: float
+    weights: Weights
+    seed: int
+    seeds: int
+    candidates: int
+    results: Path
+    jobs: int
 
 
-def _inside(sample_rate: int) -> slice:
-    return slice(round(OFFSET_S * sample_rate), round((OFFSET_S + EXCERPT_S) * sample_rate))
+def _seed_of(plan: Plan, song: Song) -> int:
+    """Each song its own, whichever others there are."""
+    return plan.seed * 1_000_003 + zlib.crc32(song.name.encode())
 
 
-def _separated(piece: Piece, part: str, sample_rate: int, separator: HDemucs) -> Samples:
-    """The sum of the separated stems that stay, float32 [T]."""
-    rate = int(separator.samplerate)
-    estimates = separate(separator, piece.mixture(rate)[:, _inside(rate)])
-    kept = [estimates[i] for i, stem in enumerate(separator.sources) if stem != part]
-    return soxr.resample(np.sum(kept, axis=0).mean(axis=0), rate, sample_rate)
+class Bench:
+    """Everything that is heard of the first songs that sound and one part's models."""
 
+    def __init__(self, plan: Plan, songs: Sequence[Song], part: str, most: int) -> None:
+        self.plan, self.part = plan, part
+        found = run_all(
+            [Reference(song, part, plan.weights) for song in songs],
+            plan.results, plan.jobs, f"{part}: the songs' own",
+        )  # fmt: skip
+        self.songs: list[Song] = []
+        self.truth: dict[Excerpt, Known] = {}
+        for song, reference in zip(songs, found, strict=True):
+            if not reference["excerpts"] or len(self.songs) == most:
+                continue
+            self.songs.append(song)
+            for excerpt in reference["excerpts"]:
+                self.truth[(song.name, excerpt["start"])] = Known(
+                    labels_from_json(excerpt["labels"]),
+                    np.asarray(excerpt["context"]),
+                    Heard.from_json(excerpt["real"]),
+                    Heard.from_json(excerpt["codec"]),
+                    excerpt["log_mel"],
+                )
+        if len(self.songs) < 2:
+            raise ValueError(f"{part}: {len(self.songs)} songs that sound are too few to compare")
 
-def _excerpt(
-    piece: Piece, part: str, sample_rate: int, separator: HDemucs | None = None
-) -> Excerpt:
-    inside = _inside(sample_rate)
-    stems = {stem: piece.stem(stem, sample_rate, mono=True)[inside] for stem in STEMS}
-    context = np.stack([stems[stem] for stem in STEMS if stem != part]).sum(axis=0)
-    told = context if separator is None else _separated(piece, part, sample_rate, separator)
-    return Excerpt(stems[part], context, told, tuple(piece.meta["scale"]))
+    def starts(self, song: Song) -> tuple[float, ...]:
+        """Where a song was cut."""
+        return tuple(start for name, start in self.truth if name == song.name)
 
-
-def _sounds(excerpt: Excerpt) -> bool:
-    return all(
-        float(np.sqrt(np.mean(np.square(audio)))) > SILENCE
-        for audio in (excerpt.part, excerpt.context)
-    )
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is heard in a part, and how it is judged against a piece."""
-
-    title: str
-    hear: Callable[[Samples, int], NDArray[Any]]
-    judge: Callable[[NDArray[Any], Excerpt, int], float]
-
-
-MEASURES: Mapping[str, Measure] = {
-    "drums": Measure(
-        "onset correlation with the context",
-        onset_curve,
-        lambda heard, excerpt, rate: correlation(heard, onset_curve(excerpt.context, rate)),
-    ),
-    "bass": Measure(
-        "frames in the piece's scale",
-        pitch_classes,
-        lambda heard, excerpt, rate: in_scale(heard, excerpt.scale),
-    ),
-}
-
-
-def measure_generator(
-    engine: Engine,
-    folders: Sequence[Path],
-    pieces: int,
-    seed: int,
-    candidates: int,
-    separator: HDemucs | None = None,
-) -> Row:
-    """Generate a part for each of the first ``pieces`` excerpts that sound; judge all columns.
-
-    Raises:
-        ValueError: fewer than two excerpts sound.
-    """
-    part, rate = engine.generator.config.part, engine.sample_rate
-    measure = MEASURES[part]
-    excerpts: list[Excerpt] = []
-    for folder in folders:
-        excerpt = _excerpt(load_piece(folder), part, rate, separator)
-        if _sounds(excerpt):
-            excerpts.append(excerpt)
-        if len(excerpts) == pieces:
-            break
-    if len(excerpts) < 2:
-        raise ValueError(f"{part}: {len(excerpts)} pieces are too few to shuffle")
-    generated: list[Samples] = []
-    started = time.monotonic()
-    for number, excerpt in enumerate(excerpts):
-        context = torch.from_numpy(excerpt.told)[None]
-        asked = GenerationRequest(context, None, seed + number, candidates)
-        generated.append(engine.submit(asked).result().audio[0].numpy())
-        print(f"\r{part} {number + 1}/{len(excerpts)}", end="", file=sys.stderr, flush=True)
-    seconds = (time.monotonic() - started) / len(excerpts)
-    print(file=sys.stderr)
-    codec = []
-    for excerpt in excerpts:
-        codes = engine.codec.encode(torch.from_numpy(excerpt.part)[None, None])
-        codec.append(engine.codec.decode(codes)[0, 0, : len(excerpt.part)].numpy())
-
-    def judged(parts: Sequence[NDArray[Any]], against: Sequence[Excerpt]) -> list[float]:
-        return [measure.judge(p, e, rate) for p, e in zip(parts, against, strict=True)]
-
-    heard = [measure.hear(audio, rate) for audio in generated]
-    columns = {
-        "generated": judged(heard, excerpts),
-        "shuffled": judged(heard, excerpts[1:] + excerpts[:1]),
-        "codec": judged([measure.hear(audio, rate) for audio in codec], excerpts),
-        "real": judged([measure.hear(excerpt.part, rate) for excerpt in excerpts], excerpts),
-    }
-    low, high = interval(columns["generated"], seed)
-    means = {name: float(np.mean(values)) for name, values in columns.items()}
-    return Row(
-        part, measure.title, len(excerpts), **means, low=low, high=high, seconds_per_piece=seconds
-    )
-
-
-def held_out(folder: Path, seed: int, pieces: int) -> Path:
-    """Render the first held-out pieces of the training corpus, unless they are there.
-
-    Raises:
-        RendererMissing, FontsMissing: FluidSynth or a sound font is absent; they say what to do.
-    """
-    orders = plan(folder, CORPUS_PIECES, seed, find_fonts(), PIECE_SECONDS)
-    for order in [order for order in orders if order.split == "test"][:pieces]:
-        write_piece(order)
-    return folder
-
-
-def _files(name: str, folder: Path | None) -> dict[str, Path]:
-    if folder is not None:
-        return {file.name: file for file in (folder / name).iterdir()}
-    return dict(registry.open(name, commercial=False).files)
-
-
-def _table(rows: Sequence[Row]) -> str:
-    heads = ("generated", "95 % of it", "shuffled", "codec", "real")
-    lines = ["{:6} {:36} {:>6} {:>9} {:>12} {:>8} {:>6} {:>6}".format("", "", "pieces", *heads)]
-    for row in rows:
-        within = f"{row.low:.3f}-{row.high:.3f}"
-        lines.append(
-            f"{row.part:6} {row.measure:36} {row.pieces:6d} {row.generated:9.3f} {within:>12} "
-            f"{row.shuffled:8.3f} {row.codec:6.3f} {row.real:6.3f}"
-        )
-    return "\n".join(lines)
-
-
-def _separation(scores: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
-    return {
-        stem: {
-            "pieces": len(values),
-            "sdr_db": float(np.mean(values)),
-            "silence_db": 0.0,
-            "mixture_db": float(np.mean(scores["mixture"][stem])),
+    def generate(
+        self,
+        title: str,
+        songs: Sequence[Song] | None = None,
+        styles: Mapping[str, Sequence[str]] | None = None,
+        density: str | None = None,
+        separated: Mapping[str, Path] | None = None,
+        seeds: int | None = None,
+    ) -> Heards:
+        """Parts for some songs, by excerpt and seed."""
+        plan = self.plan
+        chosen = self.songs if songs is None else songs
+        jobs = [
+            Generation(
+                song, self.part, self.starts(song), plan.weights,
+                seed=_seed_of(plan, song), seeds=seeds or plan.seeds, candidates=plan.candidates,
+                separated=None if separated is None else separated[song.name],
+                styles=None if styles is None else tuple(styles[song.name]),
+                density=density,
+            )
+            for song in chosen
+        ]  # fmt: skip
+        results = run_all(jobs, plan.results, plan.jobs, f"{self.part}: {title}")
+        return {
+            (song.name, start): [Heard.from_json(heard) for heard in made]
+            for song, result in zip(chosen, results, strict=True)
+            for start, made in zip(self.starts(song), result["excerpts"], strict=True)
         }
-        for stem, values in scores["model"].items()
-        if values
-    }
+
+    def redo(self) -> dict[Excerpt, dict[str, float]]:
+        """Bars redone inside every song's own part, by excerpt."""
+        jobs = [
+            Partial(
+                song, self.part, self.starts(song), self.plan.weights,
+                _seed_of(self.plan, song), self.plan.candidates,
+            )
+            for song in self.songs
+        ]  # fmt: skip
+        title = f"{self.part}: bars redone"
+        results = run_all(jobs, self.plan.results, self.plan.jobs, title)
+        return {
+            (song.name, start): measured
+            for song, result in zip(self.songs, results, strict=True)
+            for start, measured in zip(self.starts(song), result["excerpts"], strict=True)
+        }
 
 
-def _separation_table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    lines = [f"{'':8} {'SDR, dB (mean)':>14} {'silence':>8} {'mixture':>8} {'pieces':>7}"]
-    lines += [
-        f"{stem:8} {row['sdr_db']:14.2f} {row['silence_db']:8.2f} {row['mixture_db']:8.2f} "
-        f"{int(row['pieces']):7d}"
-        for stem, row in scores.items()
+def draw_styles(bench: Bench, styles: Styles, known: Sequence[str]) -> dict[str, list[str]]:
+    """A style for every song and seed, drawn evenly from those that are played in its metre."""
+    drawn = {}
+    for song in bench.songs:
+        metre = bench.truth[(song.name, bench.starts(song)[0])].labels.metre or "4/4"
+        choices = [s for s in styles.by_metre.get(metre, ()) if s in known] or list(known)
+        rng = np.random.default_rng(_seed_of(bench.plan, song))
+        drawn[song.name] = [choices[i] for i in rng.integers(len(choices), size=bench.plan.seeds)]
+    return drawn
+
+
+def _by_excerpt(bench: Bench, wished: Mapping[str, Sequence[str]]) -> dict[Excerpt, Sequence[str]]:
+    return {excerpt: wished[excerpt[0]] for excerpt in bench.truth}
+
+
+def _density(bench: Bench, separated: Mapping[str, Path] | None, seeds: int) -> list[Row]:
+    """How much is played, where the song's own drums play a normal amount."""
+    title = 'told "normal"'
+    normal = [
+        song for song in bench.songs
+        if (bench.truth[(song.name, bench.starts(song)[0])].labels.density or {}).get("drums")
+        == "normal"
+    ]  # fmt: skip
+    if "density" not in open_engine(bench.plan.weights, "drums").generator.config.controls:
+        why = "this checkpoint cannot be told a density"
+        return [Row("drums", f"density by the original's, {title}", {}, "within 15 % of 1",
+                    False, why)]  # fmt: skip
+    if not normal:
+        why = "no piece is labelled normal"
+        return [Row("drums", f"density by the original's, {title}", {}, "within 15 % of 1",
+                    None, why)]  # fmt: skip
+    made = bench.generate(
+        "density normal", normal, density="normal", separated=separated, seeds=seeds
+    )
+    rows = [density_row(made, bench.truth, title)]
+    if separated is None:
+        for asked in ("sparse", "busy"):
+            other = bench.generate(f"density {asked}", normal, density=asked, seeds=1)
+            rows.append(control_row(other, made, asked))
+    return rows
+
+
+def _styled(bench: Bench, styles: Styles, separated: Mapping[str, Path] | None) -> list[Row]:
+    """The requested style: drawn evenly, and the song's own."""
+    known = open_engine(bench.plan.weights, "drums").generator.config.styles
+    classifier = styles.classifier
+    drawn = draw_styles(bench, styles, known)
+    made = bench.generate("style drawn", styles=drawn, separated=separated)
+    rows = [
+        style_row(made, _by_excerpt(bench, drawn), bench.truth, classifier, "drawn style", True)
     ]
-    return "\n".join(lines)
+    if separated is None:
+        own = {
+            song.name: [bench.truth[(song.name, bench.starts(song)[0])].labels.style or ""]
+            for song in bench.songs
+        }
+        songs = [song for song in bench.songs if own[song.name][0] in known]
+        if songs:
+            made = bench.generate("own style", songs, styles=own, seeds=1)
+            wished = _by_excerpt(bench, own)
+            rows.append(style_row(made, wished, bench.truth, classifier, "own style", False))
+    return rows
+
+
+def part_rows(
+    bench: Bench, styles: Styles | None, separated: Mapping[str, Path] | None
+) -> list[Row]:
+    """All rows of one part; what needs labels is left out where ``styles`` is None."""
+    part = bench.part
+
+    def rows_from(contexts: Mapping[str, Path] | None, title: str) -> list[Row]:
+        made = bench.generate(title, separated=contexts)
+        rows = measured(part, made, bench.truth, styles is not None)
+        if part == "drums" and styles is not None:
+            rows += _density(bench, contexts, bench.plan.seeds)
+            rows += _styled(bench, styles, contexts)
+        return rows
+
+    rows = rows_from(None, "from the true stems")
+    found = list(rows)
+    if separated is not None:
+        again = {row.title: row for row in rows_from(separated, "from separated stems")}
+        found += [
+            separated_row(row, again[row.title])
+            for row in rows
+            if row.bar and row.columns and row.title in again
+        ]
+    return found + codec_rows(part, bench.truth) + partial_rows(part, bench.redo())
+
+
+def take_apart(
+    plan: Plan, songs: Sequence[Song], benches: Sequence[Bench]
+) -> tuple[Scores, dict[str, Path]]:
+    """Separate every song once: the scores, and where the contexts for the parts lie."""
+    jobs = [
+        Separation(
+            song,
+            tuple((bench.part, start) for bench in benches for start in bench.starts(song)),
+            plan.weights,
+        )
+        for song in songs
+    ]
+    scores = run_all(jobs, plan.results, plan.jobs, "separation")
+    return (
+        {song.name: score for song, score in zip(songs, scores, strict=True)},
+        {
+            song.name: place_of(job, plan.results).with_suffix("")
+            for song, job in zip(songs, jobs, strict=True)
+        },
+    )
+
+
+def rows_of(
+    plan: Plan,
+    songs: Sequence[Song],
+    wanted: Sequence[str],
+    contexts: Sequence[str],
+    styles: Styles | None,
+    most: int,
+) -> tuple[list[Row], Scores]:
+    """The rows of parts and separation over some songs, ``most`` that sound for each part."""
+    benches = [Bench(plan, songs, part, most) for part in PARTS if part in wanted]
+    separated = bool(benches) and "separated" in contexts
+    scores: Scores = {}
+    apart: dict[str, Path] | None = None
+    if separated or "separation" in wanted:
+        scores, found = take_apart(plan, songs, benches if separated else [])
+        apart = found if separated else None
+    rows = [row for bench in benches for row in part_rows(bench, styles, apart)]
+    if "separation" in wanted:
+        rows += separation_rows(scores)
+    return rows, scores
+
+
+def open_multitracks(folder: Path) -> list[Song]:
+    """The songs under a folder; those that cannot be measured on are named and skipped."""
+    songs: list[Song] = []
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        try:
+            songs.append(open_multitrack(inner))
+        except BadMultitrack as reason:
+            print(f"skipped {reason}", file=sys.stderr)
+    return songs
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -246,61 +303,78 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--corpus", type=Path, help="a corpus whose test split is used")
-    parser.add_argument("--rendered", type=Path, default=home / "benchmarks" / "held-out")
+    parser.add_argument("--corpus", type=Path, help="a corpus whose test splits are used")
+    parser.add_argument("--multitracks", type=Path, help="a folder of songs' folders of stems")
     parser.add_argument("--folder", type=Path, help="read weights from here, not from the cards")
-    parser.add_argument("--pieces", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=1, help="of the generations")
+    parser.add_argument("--kept", type=Path, default=home / "benchmarks",
+                        help="where renders and results are kept")  # fmt: skip
+    parser.add_argument("--pieces", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3, help="generations of each piece")
+    parser.add_argument("--seed", type=int, default=1, help="of the first of them")
     parser.add_argument("--candidates", type=int, default=GenerationRequest.candidates)
-    parser.add_argument(
-        "--only", nargs="+", choices=("drums", "bass", "separation"), help="measure only these"
-    )
-    parser.add_argument(
-        "--separated", action="store_true", help="generate from separated stems, not the true ones"
-    )
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--contexts", nargs="+", choices=("true", "separated"),
+                        default=["true", "separated"], help="generate from")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for name, least in (("pieces", 2), ("seeds", 1), ("candidates", 1), ("jobs", 1)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name} is at least {least}")
+    for name in ("corpus", "multitracks", "folder"):
+        given = getattr(options, name)
+        if given is not None and not given.is_dir():
+            parser.error(f"--{name}: there is no folder {given}")
+    return options
+
+
+def _rendered_rows(options: argparse.Namespace, plan: Plan) -> list[Row]:
+    """The rows over held-out rendered pieces."""
+    corpus: Path = options.corpus
+    if corpus is None:
+        splits = {"test": options.pieces + 8, "test-font": min(FONT_PIECES, options.pieces)}
+        corpus = render_held_out(options.kept / "held-out", splits, plan.jobs)
+    songs: list[Rendered] = listed(corpus, "test", options.pieces + 8)
+    styles = None
+    if "drums" in options.only:
+        training = listed(corpus, "train", STYLE_PIECES) if options.corpus else None
+        styles = learn_styles(training, plan.results, plan.jobs)
+    rows, scores = rows_of(plan, songs, options.only, options.contexts, styles, options.pieces)
+    if "separation" in options.only:
+        unseen = listed(corpus, "test-font", min(FONT_PIECES, options.pieces))
+        if unseen:
+            rows.append(font_row(scores, take_apart(plan, unseen, [])[0]))
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; deterministic under ``--seed`` on one device and thread count."""
+    """Print the table; the same figures under the same seeds and weights on one device."""
     options = _options(argv)
-    wanted = options.only or ["drums", "bass", "separation"]
-    corpus = options.corpus or held_out(options.rendered, CORPUS_SEED, options.pieces + 4)
-    folders = list_pieces(corpus, "test")
-    report: dict[str, object] = {
-        "seed": options.seed,
+    plan = Plan(Weights(options.folder), options.seed, options.seeds, options.candidates,
+                options.kept / "results", options.jobs)  # fmt: skip
+    written: dict[str, object] = {
+        "pieces": options.pieces, "seeds": options.seeds, "seed": options.seed,
         "candidates": options.candidates,
-        "contexts": "separated" if options.separated else "true",
-    }
-    separator: HDemucs | None = None
-    if options.separated or "separation" in wanted:
-        files = _files("reprise-separator", options.folder)
-        separator = load_exported(files["model.safetensors"].parent).eval()
-    rows: list[Row] = []
-    for part in [part for part in ("drums", "bass") if part in wanted]:
-        name = f"reprise-{part}"
-        engine = load_engine(_files(name, options.folder), _files(f"{name}-codec", options.folder))
-        rows.append(
-            measure_generator(
-                engine,
-                folders,
-                options.pieces,
-                options.seed,
-                options.candidates,
-                separator if options.separated else None,
-            )
-        )
-        engine.close()
-    if rows:
-        print(_table(rows))
-        report["generation"] = [asdict(row) for row in rows]
-    if separator is not None and "separation" in wanted:
-        scores = evaluate(separator, corpus, "test", options.pieces)
-        report["separation"] = _separation(scores)
-        print(_separation_table(_separation(scores)))
+    }  # fmt: skip
+    try:
+        if set(options.only) - {"resources"}:
+            rows = _rendered_rows(options, plan)
+            print(text(rows))
+            written["rendered"] = report(rows)
+            if options.multitracks:
+                songs = open_multitracks(options.multitracks)
+                rows, _ = rows_of(plan, songs, options.only, options.contexts, None, len(songs))
+                print(f"\nsongs of {options.multitracks.name}: nothing is labelled\n{text(rows)}")
+                written["multitracks"] = report(rows)
+        if "resources" in options.only:
+            rows = [size_row(plan.weights), speed_row(plan.weights), memory_row(plan.weights)]
+            print(text(rows))
+            written["resources"] = report(rows)
+    except (RendererMissing, ValueError) as error:
+        print(f"reprise bench quality: {error}", file=sys.stderr)
+        return 1
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        options.json.write_text(json.dumps(written, indent=2) + "\n")
     return 0
 
 

@@ -1,0 +1,50 @@
+"""Results that are kept: a run that was interrupted goes on, other conditions are measured anew."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.benchmarks.store import place_of, run_all
+
+
+@dataclass(frozen=True)
+class Square:
+    number: int
+    log: Path
+    fails: bool = False
+
+    def depends_on(self) -> Mapping[str, Any]:
+        return {"number": self.number}
+
+    def run(self, files: Path) -> Mapping[str, Any]:
+        if self.fails:
+            raise RuntimeError(f"no square of {self.number}")
+        with self.log.open("a") as file:
+            file.write(f"{self.number}\n")
+        (files / "sound.npy").write_text("kept")
+        return {"square": self.number**2}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_order_and_are_measured_once(tmp_path: Path, processes: int) -> None:
+    log = tmp_path / "log"
+    jobs = [Square(number, log) for number in (3, 1, 2)]
+    for _ in range(2):
+        found = run_all(jobs, tmp_path / "kept", processes, "squares")
+        assert [result["square"] for result in found] == [9, 1, 4]
+    assert sorted(log.read_text().split()) == ["1", "2", "3"]
+    assert (place_of(jobs[0], tmp_path / "kept").with_suffix("") / "sound.npy").exists()
+
+
+def test_what_was_done_before_a_failure_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    jobs = [Square(1, log), Square(2, log, fails=True), Square(3, log)]
+    with pytest.raises(RuntimeError, match="no square of 2"):
+        run_all(jobs, tmp_path, 1, "squares")
+    assert log.read_text().split() == ["1"]
+    again = [Square(job.number, log) for job in jobs]
+    assert [result["square"] for result in run_all(again, tmp_path, 1, "squares")] == [1, 4, 9]
+    assert log.read_text().split() == ["1", "2", "3"]
