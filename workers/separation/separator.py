@@ -25,10 +25,15 @@ from checkpoints.registry import OpenCheckpoint
 from service.errors import Problem
 from service.permit import Permit, PermitDenied
 from workers.audio import Audio
+from workers.separation.consistent import ConsistentHDemucs
 
 Model = HDemucs | HTDemucs
 
-CLASSES: Mapping[str, type[Model]] = {"HDemucs": HDemucs, "HTDemucs": HTDemucs}
+CLASSES: Mapping[str, type[Model]] = {
+    "HDemucs": HDemucs,
+    "HTDemucs": HTDemucs,
+    "ConsistentHDemucs": ConsistentHDemucs,
+}
 OVERLAP = 0.1
 # Activations grow with the segment, quality hardly does beyond this.
 LONGEST_SEGMENT = 10.0
@@ -119,9 +124,10 @@ def separate(
 ) -> dict[str, Audio]:
     """The stems of a mixture by name, each of its rate, channels and exact length.
 
-    They are what the model gave and nothing is spread over them: their sum is close to the mixture
-    and not equal to it. The same mixture gives the same samples on the same device. Beyond input
-    and output, memory does not grow with the length.
+    They are what the model gave and nothing is spread over them here: unless the model itself is
+    mixture-consistent, their sum is close to the mixture and not equal to it. The same mixture
+    gives the same samples on the same device. Beyond input and output, memory does not grow with
+    the length.
 
     :param progress: told the part done, 0 to 1, after every segment.
     :param stop: called before every segment; raises to give up.

@@ -1,6 +1,8 @@
 """The separator's training: resumes by step, stops on nonsense, exports what it has learned."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -21,9 +24,10 @@ from workers.training.separator import (
     SOURCES,
     Recipe,
     Run,
+    StateNotSaved,
     TrainingDiverged,
     evaluate,
-    export,
+    gains,
     load_exported,
     main,
     sdr,
@@ -32,6 +36,7 @@ from workers.training.separator import (
     table,
     train,
 )
+from workers.training.separator.log import Log, export_log, read_log
 
 pytestmark = pytest.mark.renderer
 
@@ -167,7 +172,7 @@ def test_learning_lowers_the_loss(corpus: Path) -> None:
 def test_an_export_is_half_the_size_and_separates_alike(
     corpus: Path, whole: Run, tmp_path: Path
 ) -> None:
-    export(whole, tmp_path)
+    whole.export(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 8_000_000
     weights = load_file(tmp_path / "model.safetensors")
     assert all(not w.is_floating_point() or w.dtype == torch.float16 for w in weights.values())
@@ -201,10 +206,120 @@ def test_the_loss_is_relative_and_zero_only_when_right() -> None:
     assert float(scaled) == pytest.approx(float(quiet), rel=1e-2)
 
 
-def test_evaluation_scores_the_truth_far_above_the_mixture(corpus: Path, whole: Run) -> None:
+def test_the_model_adds_up_to_the_mixture(whole: Run) -> None:
+    mixture = np.random.default_rng(4).standard_normal((2, 66_150), dtype=np.float32) * 0.1
+    together = separate(whole.averaged, mixture).sum(axis=0)
+    assert sdr(mixture, together) > 30.0
+
+
+def test_evaluation_gives_every_piece_and_its_gain(corpus: Path, whole: Run) -> None:
     scores = evaluate(whole.averaged, corpus, "test")
     assert set(scores) == {"model", "mixture"}
     assert len(scores["model"]["drums"]) == 2
+    for source, over in gains(scores).items():
+        for gain, model, mixture in zip(
+            over, scores["model"][source], scores["mixture"][source], strict=True
+        ):
+            assert gain == min(model, model - mixture)
     text = table(scores)
     assert "drums" in text
-    assert "silence" in text
+    assert "gain" in text
+
+
+def test_pieces_that_cannot_be_scored_are_named(corpus: Path, whole: Run, tmp_path: Path) -> None:
+    spoilt = tmp_path / "corpus"
+    shutil.copytree(corpus, spoilt)
+    first, second = sorted((spoilt / "test").iterdir())
+    soundfile.write(first / "bass.flac", np.zeros((500, 2)), 44100)
+    for stem in second.glob("*.flac"):
+        frames = soundfile.info(stem).frames
+        soundfile.write(stem, np.zeros((frames, 2)), 44100)
+    said: list[str] = []
+    scores = evaluate(whole.averaged, spoilt, "test", report=said.append)
+    assert not any(scores["model"].values())
+    assert len(said) == 2
+    assert first.name in said[0]
+    assert "differ in length" in said[0]
+    assert "silent" in said[1]
+
+
+def test_the_next_leg_goes_on_with_another_recipe_and_says_so(corpus: Path, tmp_path: Path) -> None:
+    train(corpus, tmp_path / "state", RECIPE, stop_at=2, report=_silently)
+    other = Recipe(steps=4, seed=9, items=1, seconds=0.5, learning_rate=1e-4)
+    train(corpus, tmp_path / "state", other, next_leg=True, stop_at=3, report=_silently)
+    run = train(corpus, tmp_path / "state", other, report=_silently)
+    assert run.step == 4
+    assert run.recipe.begun == 2
+    run.export(tmp_path / "out")
+    legs = json.loads((tmp_path / "out" / "config.json").read_text())["legs"]
+    assert [(leg["begun"], leg["steps"], leg["seed"]) for leg in legs] == [(0, 2, 3), (2, 4, 9)]
+    with pytest.raises(ValueError, match="from seed 9, not 3"):
+        train(corpus, tmp_path / "state", RECIPE, report=_silently)
+
+
+def test_the_rate_falls_within_its_leg() -> None:
+    recipe = Recipe(steps=1200, seed=1, learning_rate=1e-3, falling=0.5, begun=200)
+    assert recipe.rate_at(200) == pytest.approx(1e-5)
+    assert recipe.rate_at(400) == pytest.approx(1e-3)
+    assert recipe.rate_at(950) == pytest.approx(0.5e-3)
+    assert recipe.rate_at(1200) == pytest.approx(2e-5)
+
+
+def test_the_log_is_kept_by_step(corpus: Path, tmp_path: Path) -> None:
+    recipe = Recipe(steps=51, seed=3, items=1, seconds=0.1)
+    train(corpus, tmp_path, recipe, report=_silently)
+    (entry,) = read_log(tmp_path)
+    assert entry["step"] == 50
+    assert entry["loss"] > 0
+    assert entry["learning_rate"] == recipe.rate_at(49)
+    assert entry["cpu_seconds"] > 0
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 70, "loss": 1}\n{"step": 80, "lo')
+    Log(tmp_path, 51)
+    assert read_log(tmp_path) == [entry]
+    export_log(tmp_path, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "training.jsonl").read_text()) == entry
+
+
+def test_a_long_log_is_exported_thin_and_to_its_end(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    for step in range(1000):
+        log.write({"step": step, "loss": 1.0})
+    log.write({"step": 1000, "valid_sdr_db": {}})
+    export_log(tmp_path, tmp_path / "out", most=100)
+    kept = [json.loads(x) for x in (tmp_path / "out" / "training.jsonl").read_text().splitlines()]
+    assert len(kept) == 101
+    assert [entry["step"] for entry in kept[-2:]] == [999, 1000]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(
+    corpus: Path, whole: Run, tmp_path: Path
+) -> None:
+    """The process may write files of 1 MB: as on a full disk, a write fails midway."""
+    train(corpus, tmp_path, RECIPE, stop_at=1, report=_silently)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    code = (
+        "import resource, sys; from pathlib import Path; import torch; torch.set_num_threads(1);"
+        "from workers.training.separator import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000));"
+        "main(['--corpus', sys.argv[1], '--state', sys.argv[2], '--steps', '4', '--seed', '3',"
+        "'--items', '1', '--seconds', '0.5', '--stop-at', '2'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(corpus), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "state of step 2 could not be written" in result.stderr
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob("*.draft"))
+    assert _same(train(corpus, tmp_path, RECIPE, report=_silently), whole)
+
+
+def test_a_folder_that_cannot_be_made_is_said(whole: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateNotSaved, match="could not be written"):
+        whole.save(tmp_path / "file" / "state")

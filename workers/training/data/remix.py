@@ -1,5 +1,6 @@
 """Training batches for the separator: excerpts of stems, half of them put together anew."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Remixer:
 
     Attributes:
         skipped: why, by the piece's name; grows as the pieces are read.
+        fingerprint: SHA-256 over the manifest and the names of the pieces used, hexadecimal.
 
     Args:
         corpus: folder of a written corpus.
@@ -57,7 +59,8 @@ class Remixer:
         self._sources = tuple(sources)
         self._seed = seed
         self._frames: dict[Path, int] = {}
-        for folder in list_pieces(corpus, split)[:most]:
+        listed = list_pieces(corpus, split)[:most]
+        for folder in listed:
             try:
                 self._frames[folder] = piece_frames(folder, self._sources)
             except ValueError as error:
@@ -71,6 +74,9 @@ class Remixer:
                 else f"no piece in {split!r} of this corpus can be used ({why})"
             )
         self._shortest = min(self._frames.values())
+        manifest = (corpus / "manifest.json").read_bytes()
+        names = "".join(folder.name for folder in listed)
+        self.fingerprint = hashlib.sha256(manifest + names.encode()).hexdigest()
 
     def batch(self, step: int, items: int, seconds: float) -> NDArray[np.float32]:
         """Sources float32 [items, sources, 2, seconds x 44,100]; their sum is the mixture.
