@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from running import DEMO_SECONDS, ROOT, Command, Demo, pids_below, run_reprise
 
+from checkpoints import registry
+
 MEMORY_BYTES = 3 * 1024**3
 
 
@@ -81,6 +83,49 @@ def test_a_second_remix_uses_the_running_service_and_skips_the_separation(demo: 
     assert httpx.get(f"{demo.url}/healthz").is_success, "the service was left running"
 
 
+def test_only_the_seconds_asked_for_are_made_anew(demo: Demo) -> None:
+    told = {"density": "sparse", "fills": "0", "swing": "0"}
+    controls = registry.card("reprise-drums").controls
+    arguments = [word for name in controls for word in (f"--{name}", told[name])]
+    partial = run_reprise(
+        demo.home,
+        *("demo", "--seed", "7", "--redo", "24-28,8-16", "--folder", str(demo.folder)),
+        *arguments,
+    )
+    assert partial.status(DEMO_SECONDS) == 0, partial.text
+    assert "only from 0:08 to 0:16 and 0:24 to 0:28" in partial.text
+    assert ("sparse, without fills, straight" in partial.text) == bool(controls)
+
+    song = next(demo.folder.glob("song.*"))
+    file = Path(partial.wait_for(r"Remix +(\S+)", 1)[1])
+    original, rate = soundfile.read(song, dtype="float32", always_2d=True)
+    remix, remix_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    assert (rate, len(original)) == (remix_rate, len(remix)), "no resampling blurs what follows"
+    # Two seconds at a time: how much of the song is not what it was. (Outside the spans that is
+    # what the separator cannot put together again; 2 s is longer than any fade.)
+    changed = [
+        float(((remix[i : i + 2 * rate] - now) ** 2).sum() / (now**2).sum())
+        for i in range(0, len(original) - 2 * rate, 2 * rate)
+        for now in [original[i : i + 2 * rate]]
+    ]
+    new = {8, 10, 12, 14, 24, 26}
+    inside = [share for n, share in enumerate(changed) if 2 * n in new]
+    outside = [share for n, share in enumerate(changed) if 2 * n not in new]
+    assert len(inside) == len(new)
+    assert min(inside) > 2 * max(outside), changed
+
+
+@pytest.mark.skipif(
+    bool(registry.card("reprise-drums").controls), reason="the bundled drums have controls"
+)
+def test_a_control_that_the_checkpoint_lacks_is_refused_at_once(
+    reprise: Callable[..., Command],
+) -> None:
+    command = reprise("demo", "--density", "busy")
+    assert command.status() == 1
+    assert "DENSITY is not offered: reprise-drums cannot be told" in command.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -89,6 +134,7 @@ def test_a_second_remix_uses_the_running_service_and_skips_the_separation(demo: 
         (["--track", "README.md"], ["WAV, FLAC, MP3, Ogg or M4A"]),
         (["--part", "tuba"], ["PART=tuba", "bass and drums"]),
         (["--style", "polka"], ['STYLE="polka"', "rock"]),
+        (["--redo", "8-16,12-20"], ["REDO", "8-16 s and 12-20 s overlap"]),
     ],
 )
 def test_a_mistake_tells_the_way_out_and_starts_nothing(

@@ -104,6 +104,7 @@ def test_a_remix_is_asked_for_watched_heard_and_verified_by_keyboard_alone(
     credited = page.locator("#credits").inner_text()
     assert "Reprise Ensemble" in credited
     assert "AI" in credited
+    assert re.search(r"made anew\s+drums", credited, re.IGNORECASE)
     assert style in page.locator("#remix-caption").inner_text()
 
     lengths = page.evaluate(
