@@ -41,7 +41,7 @@ from workers.training.codecs.loop import (
     load_state,
     train,
 )
-from workers.training.codecs.quantised import QuantisedRecipe, fixed_from
+from workers.training.codecs.quantised import QuantisedRecipe, adversarial_from, fixed_from
 from workers.training.codecs.rvq import Quantiser
 from workers.training.codecs.stems import Batch, Crops, NoUsableStems, Stem, gather
 
@@ -259,23 +259,24 @@ def _moved(before: QuantisedRecipe, after: QuantisedRecipe) -> set[str]:
     return found
 
 
-def test_in_the_last_third_the_decoder_alone_learns_against_a_discriminator(
-    tmp_path: Path,
-) -> None:
-    assert fixed_from(12) == 8
+def test_codes_are_fixed_half_way_and_the_last_third_has_a_discriminator(tmp_path: Path) -> None:
+    assert fixed_from(12) == 6
+    assert adversarial_from(12) == 8
     snapshots = {0: _tiny()}
-    for stop in (7, 8, 9, 12):
+    for stop in (5, 6, 8, 9, 12):
         snapshots[stop] = _tiny()
         train(snapshots[stop], _loud, 12, 1, tmp_path, stop_after=stop)
     learned = {"encoder", "codebooks", "decoder"}
-    assert _moved(snapshots[0], snapshots[7]) == learned
-    assert _moved(snapshots[7], snapshots[8]) == learned
+    assert _moved(snapshots[0], snapshots[5]) == learned
+    assert _moved(snapshots[5], snapshots[6]) == learned
+    assert _moved(snapshots[6], snapshots[8]) == {"decoder"}
     assert _moved(snapshots[8], snapshots[9]) == {"decoder", "discriminator"}
     assert _moved(snapshots[9], snapshots[12]) == {"decoder", "discriminator"}
     digests = {stop: code_digest(taken.codec()) for stop, taken in snapshots.items()}
-    assert digests[8] == digests[9] == digests[12] != digests[7]
+    assert len({digests[stop] for stop in (6, 8, 9, 12)}) == 1
+    assert digests[5] != digests[6]
     sound = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, 9_600))).float() * 0.1
-    early, late = snapshots[8].codec(), snapshots[12].codec()
+    early, late = snapshots[6].codec(), snapshots[12].codec()
     assert not torch.equal(
         early.decode(codes := torch.randint(0, 16, (1, 2, 9))), late.decode(codes)
     )
@@ -341,7 +342,7 @@ def test_a_discriminator_that_breaks_stops_the_run_and_keeps_the_state(tmp_path:
 @pytest.mark.parametrize("kill_at", [4, 8], ids=["quantised", "adversarial"])
 @pytest.mark.parametrize("part", ["drums", "bass"])
 def test_a_killed_run_goes_on_to_the_same_weights(corpus: Path, part: str, kill_at: int) -> None:
-    # Of 12 steps the first 2 run without quantisation, and the last 4 against a discriminator.
+    # Of 12 steps the first runs without quantisation, and the last 4 against a discriminator.
     arguments = ["codec", "--part", part, "--corpus", str(corpus), "--steps", "12"]
     arguments += ["--batch", "2", "--frames", "25", "--seed", "3", "--save-seconds", "0"]
     killed, whole = corpus.parent / "killed", corpus.parent / "whole"

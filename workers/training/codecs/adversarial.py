@@ -28,10 +28,10 @@ from audiocraft.losses import Balancer  # noqa: E402
 WINDOWS = (2048, 512)
 """Windows, in samples, of the spectra that the discriminator looks at."""
 
-EXCERPT = 0.5
+EXCERPT = 0.3
 """Share of each crop that it looks at: it costs several times what the codec does."""
 
-WEIGHTS = {"adversarial": 0.5, "features": 1.0}
+WEIGHTS = {"adversarial": 0.1, "features": 0.4}
 """Shares of the gradient, beside the spectral terms' weights."""
 
 

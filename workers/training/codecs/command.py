@@ -23,7 +23,7 @@ from .stems import Crops, NoUsableStems, Stems, gather
 
 log = logging.getLogger(__name__)
 
-STEPS = {"drums": 13_500, "bass": 3_000}
+STEPS = {"drums": 18_000, "bass": 4_000}
 """Steps of five one-second crops that the bundled codecs were trained for."""
 
 

@@ -1,8 +1,9 @@
 """The schedule that both codecs share.
 
-A fifth of the steps without quantisation, then k-means and restarts of dead codes; after two thirds
-encoder and codebooks are fixed, and the decoder alone goes on, against a discriminator. Codes
-exported from then on stay valid until the run's end, so that a generator need not wait for it.
+A seventh of the steps without quantisation, then k-means and restarts of dead codes. Half way,
+encoder and codebooks are fixed and the decoder goes on alone, in the last third against a
+discriminator. Codes exported from half way on stay valid until the run's end, so that a generator
+need not wait for it.
 """
 
 import math
@@ -20,22 +21,30 @@ from .loop import Recipe
 from .rvq import Quantiser
 from .stems import Batch
 
-CONTINUOUS = 0.2
+CONTINUOUS = 0.15
 """Share of the steps without quantisation."""
 
-FIXED = 2 / 3
-"""Share of the steps after which codes no longer change and the discriminator begins."""
+FIXED = 0.5
+"""Share of the steps after which codes no longer change."""
+
+ADVERSARIAL = 2 / 3
+"""Share of the steps after which the discriminator takes part."""
 
 START_BATCHES, RESTART_BATCHES = 10, 3
 """Batches that k-means starts on, and that dead codes are moved onto."""
 
 SECOND_RATE = 0.5
-"""Peak learning rate of the last third, as a share of the first."""
+"""Peak learning rate of the second half, as a share of the first's."""
 
 
 def fixed_from(steps: int) -> int:
     """The first step at which encoder and codebooks are fixed."""
     return math.ceil(FIXED * steps)
+
+
+def adversarial_from(steps: int) -> int:
+    """The first step with the discriminator."""
+    return math.ceil(ADVERSARIAL * steps)
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class QuantisedRecipe(Recipe):
         """Gradients of this step; the discriminator takes its own."""
         passed = self.resynthesis(batch, step, steps)
         spectral = self.spectral(passed.made, passed.audio)
-        if step >= fixed_from(steps):
+        if step >= adversarial_from(steps):
             return self.adversary.backward(spectral, passed.made, passed.audio, self.amp)
         weighted = [self.weights[name] * term for name, term in spectral.items()]
         torch.stack([*weighted, *passed.terms.values()]).sum().backward()
