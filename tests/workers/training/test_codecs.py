@@ -112,6 +112,39 @@ def test_crops_depend_on_seed_and_step_alone(corpus: Path, tmp_path: Path) -> No
         Crops(stems, 640, 500, 3)
 
 
+def test_a_stem_shorter_than_a_crop_is_left_out_and_named(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stems = gather(corpus, "train", "drums", 32_000, tmp_path / "cache").usable
+    short = Stem("too-short", stems[0].samples[:640], stems[0].meta)
+    crops = Crops([short, *stems], 640, 25, 3)
+    assert [stem.name for stem in crops.stems] == [stem.name for stem in stems]
+    assert any("too-short" in record.getMessage() for record in caplog.records)
+
+
+def test_a_piece_rendered_again_is_read_again(corpus: Path, tmp_path: Path) -> None:
+    first = gather(corpus, "test", "drums", 32_000, tmp_path / "cache").usable[0]
+    louder = np.full((RATE, 2), 0.25)
+    soundfile.write(corpus / "test" / first.name / "drums.flac", louder, RATE, "PCM_16")
+    described = corpus / "test" / first.name / "piece.json"
+    later = time.time() + 60
+    os.utime(described, (later, later))
+    again = gather(corpus, "test", "drums", 32_000, tmp_path / "cache").usable[0]
+    assert len(again.samples) == 32_000 != len(first.samples)
+
+
+def test_corpora_side_by_side_share_no_stems(corpus: Path, tmp_path: Path) -> None:
+    other = corpus.with_name("other")
+    (other / "test").mkdir(parents=True)
+    _piece(other / "test" / "000000", np.full(RATE, 0.25))
+    one, two = (
+        gather(folder, "test", "drums", 32_000, tmp_path / "cache").usable[0]
+        for folder in (corpus, other)
+    )
+    assert one.name == two.name
+    assert len(one.samples) != len(two.samples)
+
+
 def test_pitch_labels_follow_the_notes() -> None:
     codec = BassCodec()
     t = np.arange(2 * 16_000) / 16_000

@@ -126,6 +126,13 @@ class Crops:
         self, stems: list[Stem], hop: int, frames: int, size: int, labels: Labels | None = None
     ) -> None:
         self.stems = [s for s in stems if len(s.samples) >= hop * frames]
+        for short in (s for s in stems if len(s.samples) < hop * frames):
+            log.warning(
+                "%s left out: its %d samples are fewer than a crop's %d",
+                short.name,
+                len(short.samples),
+                hop * frames,
+            )
         if not self.stems:
             raise NoUsableStems(f"every stem is shorter than {hop * frames} samples")
         self.hop, self.frames, self.size = hop, frames, size
