@@ -46,7 +46,7 @@ class BassRecipe(QuantisedRecipe):
 
     def __init__(self, sizes: BassCodecConfig = BassCodecConfig(), amp: bool = True) -> None:
         quantiser = Quantiser(sizes.latent, sizes.codebooks - 1, sizes.codebook_size)
-        super().__init__(BassCodec(sizes), quantiser, WEIGHTS, amp)
+        super().__init__(BassCodec(sizes), quantiser, WEIGHTS, WEIGHTS, amp)
         self.mels = nn.ModuleList(mel_losses(sizes.sample_rate, SCALES))
 
     def blank(self) -> BassCodec:

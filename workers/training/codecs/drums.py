@@ -20,6 +20,7 @@ SIZES = DrumCodecConfig(codebooks=4, low_bins=40)
 
 SCALES = ((1024, 80), (512, 48), (128, 12))
 WEIGHTS = {"mel 1024": 1.0, "mel 512": 0.5, "mel 128": 0.5, "low": 0.3}
+SHARES = WEIGHTS | {"low": 0.03}
 
 
 class DrumRecipe(QuantisedRecipe):
@@ -31,7 +32,7 @@ class DrumRecipe(QuantisedRecipe):
 
     def __init__(self, sizes: DrumCodecConfig = SIZES, amp: bool = True) -> None:
         quantiser = Quantiser(sizes.latent, sizes.codebooks, sizes.codebook_size)
-        super().__init__(DrumCodec(sizes), quantiser, WEIGHTS, amp)
+        super().__init__(DrumCodec(sizes), quantiser, WEIGHTS, SHARES, amp)
         self.mels = nn.ModuleList(mel_losses(sizes.sample_rate, SCALES))
         self.register_buffer("wide", torch.hann_window(1024), persistent=False)
         self.low_bins = int(LOW_BAND * 1024 / sizes.sample_rate) + 1

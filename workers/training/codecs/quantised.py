@@ -63,16 +63,22 @@ class QuantisedRecipe(Recipe):
         model: the codec; its own `tables` are written by `codec` alone.
         quantiser: what learns them.
         weights: of the spectral terms, by name.
+        shares: of the gradient, for the same terms, once it is balanced.
     """
 
     def __init__(
-        self, model: Codec, quantiser: Quantiser, weights: dict[str, float], amp: bool
+        self,
+        model: Codec,
+        quantiser: Quantiser,
+        weights: dict[str, float],
+        shares: dict[str, float],
+        amp: bool,
     ) -> None:
         super().__init__()
         self.model = model
         self.quantiser = quantiser
         self.weights = weights
-        self.adversary = Adversary(weights)
+        self.adversary = Adversary(shares)
         self.amp = amp
 
     @abstractmethod
