@@ -74,8 +74,8 @@ train: $(VENV)/.test-installed ## Train the bundled models from their seeds (hou
 	$(VENV)/bin/python -m workers.training data --out $(TRAINING)/corpus
 	$(VENV)/bin/python -m workers.training separator --corpus $(TRAINING)/corpus --state $(TRAINING)/separator --export $(TRAINED)/reprise-separator
 	for part in drums bass; do \
-	  $(VENV)/bin/python -m workers.training codec --part $$part --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$$part --export $(TRAINED)/reprise-$$part-codec && \
-	  $(VENV)/bin/python -m workers.training generator --part $$part --corpus $(TRAINING)/corpus --codec $(TRAINED)/reprise-$$part-codec --state $(TRAINING)/generator-$$part --export $(TRAINED)/reprise-$$part || exit 1; \
+	  $(VENV)/bin/python -m workers.training codec --part $$part --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$$part --export $(TRAINED)/reprise-$$part-codec --codes $(TRAINING)/codes/$$part && \
+	  $(VENV)/bin/python -m workers.training generator --part $$part --corpus $(TRAINING)/corpus --codec $(TRAINED)/reprise-$$part-codec --codes $(TRAINING)/codes/$$part --state $(TRAINING)/generator-$$part --export $(TRAINED)/reprise-$$part || exit 1; \
 	done
 	$(VENV)/bin/reprise bench quality --corpus $(TRAINING)/corpus --folder $(TRAINED)
 
