@@ -1,0 +1,31 @@
+"""One atelier a module: training is quick, but every home has a database of its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.adapter_rig import Atelier
+from tests.stories import Owner
+from tests.tiny_checkpoints import write_tiny_checkpoints
+
+
+@pytest.fixture(scope="module")
+def atelier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atelier]:
+    folder = tmp_path_factory.mktemp("atelier")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRISE_HOME", str(folder / "home"))
+        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
+        made = Atelier(folder, folder / "cards")
+        yield made
+        made.place.database.dispose()
+        made.database.dispose()
+
+
+@pytest.fixture
+def ada(atelier: Atelier) -> Owner:
+    return atelier.story.owner("Adelheid Musterfrau")
+
+
+@pytest.fixture
+def label(atelier: Atelier) -> Owner:
+    return atelier.story.owner("Kleines Label", "label")
