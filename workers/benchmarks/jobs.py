@@ -233,13 +233,11 @@ class Partial:
         engine = open_engine(self.weights, self.part)
         made = fitted(self._redone(engine, excerpt, redone), engine.sample_rate, original)
         coded = resynthesised(engine, placed(excerpt.part, engine.sample_rate))
-        late = round(0.375 * excerpt.labels.beat_s * SAMPLE_RATE)
         versions = {
             "generated": spliced(original, made, SAMPLE_RATE, [redone]),
             "codec": spliced(
                 original, fitted(coded, engine.sample_rate, original), SAMPLE_RATE, [redone]
             ),
-            "control": hard_cut(original, np.roll(original, late, axis=1), redone),
             "real": original,
         }
         own = [start + line for line in lines if 0.1 < line < SECONDS - 0.1]
@@ -284,11 +282,3 @@ def redone_span(lines: Sequence[float]) -> tuple[float, float]:
     first = min(inner[:-1], key=lambda line: abs(line - third))
     last = min((line for line in inner if line > first), key=lambda line: abs(line - 2 * third))
     return first, last
-
-
-def hard_cut(original: Samples, other: Samples, redone: tuple[float, float]) -> Samples:
-    """The control of a splice: cut to ``other`` and back without a fade."""
-    first, last = (round(border * SAMPLE_RATE) for border in redone)
-    result = original.copy()
-    result[:, first:last] = other[:, first:last]
-    return result

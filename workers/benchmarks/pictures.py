@@ -49,7 +49,8 @@ def draw_part(
     for audio, colour in ((mix, _MIX), (part, _PART)):
         places, low, high = _envelope(audio)
         wave.fill_between(places * seconds, low, high, color=colour, linewidth=0)
-    wave.set(ylim=(-1, 1), yticks=[])
+    peak = max(float(np.abs(mix).max(initial=0.0)), 1e-3)
+    wave.set(ylim=(-peak, peak), yticks=[])
     mel = librosa.feature.melspectrogram(
         y=part, sr=sample_rate, n_fft=2048, hop_length=512, n_mels=96, fmax=16_000
     )

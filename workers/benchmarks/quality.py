@@ -97,8 +97,8 @@ class Bench:
                     Heard.from_json(excerpt["codec"]),
                     excerpt["log_mel"],
                 )
-        if len(self.songs) < 2:
-            raise ValueError(f"{part}: {len(self.songs)} songs that sound are too few to compare")
+        if not self.songs:
+            raise ValueError(f"{part}: no song has a part and a context that sound together")
 
     def starts(self, song: Song) -> tuple[float, ...]:
         """Where a song was cut."""
@@ -198,6 +198,9 @@ def _styled(bench: Bench, styles: Styles, separated: Mapping[str, Path] | None) 
     known = open_engine(bench.plan.weights, "drums").generator.config.styles
     classifier = styles.classifier
     drawn = draw_styles(bench, styles, known)
+    if separated is not None:
+        # What a separated context costs is told by one generation of each piece.
+        drawn = {song: styles_of_song[:1] for song, styles_of_song in drawn.items()}
     made = bench.generate("style drawn", styles=drawn, separated=separated)
     rows = [
         style_row(made, _by_excerpt(bench, drawn), bench.truth, classifier, "drawn style", True)
@@ -225,7 +228,7 @@ def part_rows(
         made = bench.generate(title, separated=contexts)
         rows = measured(part, made, bench.truth, styles is not None)
         if part == "drums" and styles is not None:
-            rows += _density(bench, contexts, bench.plan.seeds)
+            rows += _density(bench, contexts, bench.plan.seeds if contexts is None else 1)
             rows += _styled(bench, styles, contexts)
         return rows
 
@@ -347,6 +350,15 @@ def _rendered_rows(options: argparse.Namespace, plan: Plan) -> list[Row]:
     return rows
 
 
+def _multitrack_rows(options: argparse.Namespace, plan: Plan) -> list[Row]:
+    """The rows over songs that nobody trained on; none where no song can be measured on."""
+    songs = open_multitracks(options.multitracks)
+    if not songs:
+        print(f"no song in {options.multitracks} can be measured on", file=sys.stderr)
+        return []
+    return rows_of(plan, songs, options.only, options.contexts, None, len(songs))[0]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; the same figures under the same seeds and weights on one device."""
     options = _options(argv)
@@ -362,8 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(text(rows))
             written["rendered"] = report(rows)
             if options.multitracks:
-                songs = open_multitracks(options.multitracks)
-                rows, _ = rows_of(plan, songs, options.only, options.contexts, None, len(songs))
+                rows = _multitrack_rows(options, plan)
                 print(f"\nsongs of {options.multitracks.name}: nothing is labelled\n{text(rows)}")
                 written["multitracks"] = report(rows)
         if "resources" in options.only:

@@ -361,10 +361,10 @@ def font_row(scores: Scores, unseen: Scores) -> Row:
 def partial_rows(part: str, results: Mapping[Excerpt, Mapping[str, float]]) -> list[Row]:
     """What partial regeneration keeps, and how its seams sound.
 
-    The control is a hard cut to the same part three eighths of a beat late; "real" are the part's
-    own bar lines where the seams lie.
+    "codec" is a splice of the part's own resynthesis; "real" are its own bar lines where the seams
+    lie.
     """
-    values: dict[str, dict[str, list[float]]] = {name: {} for name in ("kept", *COLUMNS)}
+    values: dict[str, dict[str, list[float]]] = {name: {} for name in ("kept", *COLUMNS[1:])}
     for excerpt, result in results.items():
         for name, of_name in values.items():
             _gather(of_name, excerpt, result[name])

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-VERSION = 1
+VERSION = 2
 """Raised when a job measures otherwise than before, so that old results are not taken for new."""
 
 
