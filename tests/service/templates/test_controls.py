@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -41,6 +41,7 @@ def refused(made: TemplateVersion, asked: Choices, seconds: float | None = 30.0)
     return None
 
 
+@settings(deadline=None)
 @given(
     st.none() | st.lists(st.sampled_from(DENSITIES), unique=True),
     st.none() | st.booleans(),
@@ -85,6 +86,7 @@ def as_json(spans: list[Milliseconds]) -> list[dict[str, float]]:
     return [{"start": start / 1000, "end": end / 1000} for start, end in spans]
 
 
+@settings(deadline=None)
 @given(disjoint())
 def test_spans_have_one_form_whatever_their_order(spans: list[Milliseconds]) -> None:
     asked = choices(seed=1, redo=as_json(spans))
@@ -109,6 +111,7 @@ def test_spans_have_one_form_whatever_their_order(spans: list[Milliseconds]) -> 
 moments = st.floats() | st.floats(-1, 40) | st.integers(-1, 4000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({"start": moments, "end": moments}), max_size=20))
 def test_no_other_spans_pass(sent: list[dict[str, float]]) -> None:
     try:
@@ -163,6 +166,7 @@ def test_controls_that_are_none(asked: dict[str, Any]) -> None:
         choices(**asked)
 
 
+@settings(deadline=None)
 @given(disjoint(), st.tuples(st.integers(0, 30_000), st.integers(1, 30_000)).map(sorted))
 def test_the_artist_bounds_how_much_is_made_anew(
     spans: list[Milliseconds], bounds: list[int]
