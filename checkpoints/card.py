@@ -20,7 +20,7 @@ Role = Literal["separator", "codec", "generator", "adapter"]
 # What a generator can be told besides its style.
 Control = Literal["density", "fills", "swing"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CARD_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -129,7 +129,7 @@ def read_card(path: Path) -> Card:
 
 def _card(document: dict[str, Any], path: Path) -> Card:
     name = _text(document, "name")
-    if not _NAME.fullmatch(name) or path.stem != name:
+    if not CARD_NAME.fullmatch(name) or path.stem != name:
         raise ValueError(f"name {name!r} must be the file's own name, in lower case")
     role = _text(document, "role")
     if role not in get_args(Role):

@@ -11,12 +11,14 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from checkpoints import registry
+from checkpoints.card import CARD_NAME
 from checkpoints.withdrawing import withdraw
 from service.consent import gate
 from service.consent.models import Adapter
 from service.consent.refusals import ConsentRefused
 from service.consent.training.adapters import deleted, mark_ended
 from service.database import Database
+from service.errors import InvalidRequest
 from service.settings import Settings
 from workers.models import Models
 
@@ -30,7 +32,12 @@ SWEEP_SECONDS = 60.0
 
 
 def run_folder(settings: Settings, name: str) -> Path:
-    """Where a training of this adapter keeps its clips and state until it ends."""
+    """Where a training of this adapter keeps its clips and state until it ends.
+
+    Raises `InvalidRequest` for what is no name: folders are deleted by it.
+    """
+    if not CARD_NAME.fullmatch(name):
+        raise InvalidRequest(f"{name!r} cannot be an adapter's name")
     return settings.home / "adapters" / name
 
 

@@ -85,7 +85,7 @@ def card_text(
     if learned.held_out is not None:
         before, after = learned.held_out["before"], learned.held_out["after"]
         held = (
-            f" On {learned.held_out['tracks']:g} held-out tracks of the catalogue the "
+            f" On {_count(int(learned.held_out['tracks']))} of the catalogue held out, the "
             f"cross-entropy went from {before:.3f} to {after:.3f} nats."
         )
     fields: dict[str, Any] = {
@@ -102,7 +102,7 @@ def card_text(
         "controls": list(base.controls),
         "requires": [base.name, *base.requires],
         "training_data": (
-            f"{learned.tracks} tracks, {learned.minutes:.1f} minutes, of the catalogue that its "
+            f"{_count(learned.tracks)}, {learned.minutes:.1f} minutes, of the catalogue that its "
             f"owners granted for this one adapter: {grants}. Nothing else. Its base was trained on "
             "what its own card says."
         ),
@@ -132,6 +132,10 @@ def card_text(
             f"bytes = {len(content)}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _count(tracks: int) -> str:
+    return "1 track" if tracks == 1 else f"{tracks} tracks"
 
 
 def publish_card(cards: Path, draft: Path) -> Card:

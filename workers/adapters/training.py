@@ -10,9 +10,11 @@ from typing import Any
 
 from checkpoints import registry
 from checkpoints.card import Card, read_card
+from checkpoints.errors import UnknownCheckpoint
 from service.consent import gate
+from service.consent.models import Adapter
 from service.consent.refusals import ConsentRefused
-from service.consent.training.adapters import record_adapter
+from service.consent.training.adapters import AdapterExists, record_adapter
 from service.database import Database
 from service.errors import Conflict
 from workers.adapters.card import Learned, card_text, cards_folder, publish_card, write_weights
@@ -73,6 +75,7 @@ def train_adapter(
     try:
         consent = TrainingConsent.ask(place.database, name)
         cards = cards_folder()
+        _require_new(place.database, name)
         _begin(place.database, folder, consent, recipe, restart=restart)
         card = _run(place, consent, recipe, folder, cards, stop_after)
     except ConsentRefused:
@@ -81,6 +84,19 @@ def train_adapter(
     if card is not None:
         shutil.rmtree(folder, ignore_errors=True)
     return card
+
+
+def _require_new(database: Database, name: str) -> None:
+    """Nothing that has the name is trained over; a run that ended before its card did goes on."""
+    with database.snapshot() as session:
+        adapter = session.get(Adapter, name)
+        if adapter is not None and adapter.state != "ready":
+            raise AdapterExists(f"{name} was withdrawn ({adapter.reason}); grant another name")
+    try:
+        found = registry.card(name)
+    except UnknownCheckpoint:
+        return
+    raise AdapterExists(f"there is a card of {found.name} already; grant another name")
 
 
 def _begin(

@@ -15,6 +15,7 @@ from checkpoints import registry
 from checkpoints.card import Card, read_card
 from service.consent.refusals import ConsentMissing, ConsentRevoked
 from service.consent.training.adapters import AdapterExists, record_adapter
+from service.errors import InvalidRequest
 from service.permit import PermitDenied
 from tests.adapter_rig import NAMES, RECIPE, SECONDS, Atelier
 from tests.remix_rig import song
@@ -36,8 +37,8 @@ def weights(card: Card) -> dict[str, object]:
 def leftovers(atelier: Atelier, name: str) -> list[Path]:
     """Whatever there is of an adapter on the disk."""
     places = (run_folder(atelier.settings, name), atelier.cards / name)
-    cards = list(atelier.cards.glob(f"*{name}*"))
-    return [path for path in (*places, *cards) if path.exists()]
+    written = [*atelier.cards.glob(f"{name}.*"), *atelier.cards.glob(f".{name}.*")]
+    return [path for path in (*places, *written) if path.exists()]
 
 
 def test_a_catalogue_that_all_signed_for_becomes_an_adapter(
@@ -144,7 +145,7 @@ def test_one_of_two_grants_taken_back_takes_its_clips_with_it(
     atelier.training.revoke(label.principal, lost)
     card = atelier.trained(kept)
     assert [grant.id for grant in card.grants] == [kept]
-    assert "1 tracks" in card.training_data
+    assert "1 track," in card.training_data
 
 
 def test_grants_that_disagree_train_nothing(atelier: Atelier, ada: Owner) -> None:
@@ -197,7 +198,7 @@ def test_a_track_that_cannot_be_used_is_named_and_left_out(
     }
     good = atelier.track(ada)
     card = atelier.trained(atelier.grant(ada, tracks=[*bad, good]))
-    assert "1 tracks" in card.training_data
+    assert "1 track," in card.training_data
     for track, reason in bad.items():
         (line,) = (r.getMessage() for r in caplog.records if track in r.getMessage())
         assert reason in line
@@ -210,7 +211,7 @@ def test_a_track_without_stems_is_taken_apart_where_the_grant_says_so(
 ) -> None:
     track = atelier.track(ada, **dict.fromkeys(NAMES))
     card = atelier.trained(atelier.grant(ada, tracks=[track], separator="tiny-separator"))
-    assert "1 tracks" in card.training_data
+    assert "1 track," in card.training_data
 
 
 def test_held_out_tracks_are_measured_and_not_learned_from(atelier: Atelier, ada: Owner) -> None:
@@ -218,7 +219,7 @@ def test_held_out_tracks_are_measured_and_not_learned_from(atelier: Atelier, ada
     told = json.loads((registry.folder(card) / "config.json").read_text())["training"]
     assert (told["tracks"], told["held_out"]["tracks"]) == (3, 1.0)
     assert 0 < told["held_out"]["after"] < 20
-    assert "held-out" in card.limits
+    assert "1 track of the catalogue held out" in card.limits
 
 
 def test_without_a_folder_for_cards_nothing_is_trained(
@@ -236,6 +237,19 @@ def test_a_permit_of_another_kind_reads_no_catalogue(atelier: Atelier, ada: Owne
     permit = next(iter(atelier.training.permit(grant_id).permits.values()))
     with pytest.raises(PermitDenied):
         permit.require("train", track_id="trk_another")
+
+
+def test_what_is_there_is_not_trained_over(atelier: Atelier, ada: Owner) -> None:
+    grant_id = atelier.grant(ada)
+    card = atelier.trained(grant_id)
+    with pytest.raises(AdapterExists):
+        atelier.trained(grant_id)
+    registry.open(card.name, commercial=False)
+    outside = atelier.settings.home / "keys"
+    assert outside.is_dir()
+    with pytest.raises(InvalidRequest, match="name"):
+        train_adapter(atelier.place, "../keys", RECIPE)
+    assert outside.is_dir(), "a name that leads elsewhere deletes nothing"
 
 
 def test_a_name_is_recorded_once(atelier: Atelier, ada: Owner) -> None:
