@@ -250,9 +250,10 @@ def test_the_next_leg_goes_on_with_another_recipe_and_says_so(corpus: Path, tmp_
     run = train(corpus, tmp_path / "state", other, report=_silently)
     assert run.step == 4
     assert run.recipe.begun == 2
-    run.export(tmp_path / "out")
+    main(["--state", str(tmp_path / "state"), "--export", str(tmp_path / "out")])
     legs = json.loads((tmp_path / "out" / "config.json").read_text())["legs"]
     assert [(leg["begun"], leg["steps"], leg["seed"]) for leg in legs] == [(0, 2, 3), (2, 4, 9)]
+    assert [leg["learning_rate"] for leg in legs] == [RECIPE.learning_rate, 1e-4]
     with pytest.raises(ValueError, match="from seed 9, not 3"):
         train(corpus, tmp_path / "state", RECIPE, report=_silently)
 

@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         if options.export:
-            run = Run(recipe)
-            if not run.load(options.state):
-                parser.error(f"no training state in {options.state}")
+            run = Run.saved_in(options.state)
             run.export(options.export)
             export_log(options.state, options.export)
         else:
@@ -84,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 pieces=options.pieces,
                 report=lambda line: print(line, flush=True),
             )
-    except (ValueError, TrainingDiverged, StateNotSaved) as error:
+    except (OSError, ValueError, TrainingDiverged, StateNotSaved) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,6 +102,28 @@ class Run:
             self.model, multi_avg_fn=get_ema_multi_avg_fn(_EMA), use_buffers=True
         )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate)
+
+    @classmethod
+    def saved_in(cls, folder: Path) -> "Run":
+        """The run whose state lies in ``folder``, with the recipe recorded there.
+
+        Raises:
+            FileNotFoundError: there is no state.
+            ValueError: the state is damaged.
+        """
+        path = folder / "state.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"no training state in {folder}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts: dict[str, str] = file.metadata() or {}
+        except SafetensorError as error:
+            raise ValueError(f"damaged training state in {folder.name}: {error}") from error
+        leg = _legs_of(facts)[-1]
+        known = {field.name: leg[field.name] for field in fields(Recipe) if field.name in leg}
+        run = cls(Recipe(**{"steps": int(facts["step"]), **known}))
+        run.load(folder)
+        return run
 
     @property
     def averaged(self) -> HDemucs:
