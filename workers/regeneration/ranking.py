@@ -30,7 +30,7 @@ PEAK_SHARE = 0.15
 """A hit is a peak of at least this share of the loudest."""
 SLOWEST = 1e-3
 SILENT_ENERGY = 1e-10
-DENSITY_WEIGHT, ONSET_WEIGHT = 0.25, 0.1
+DENSITY_WEIGHT, ONSET_WEIGHT = 0.5, 0.1
 """Chosen on pieces of validation: more would cost roots on downbeats, or hits with the context."""
 QUANTILES: Mapping[str | None, float] = {None: 0.5, "sparse": 0.25, "normal": 0.5, "busy": 0.75}
 

@@ -18,7 +18,12 @@ from workers.artefacts import Made, artefact_key, find
 from workers.attempt import Work
 from workers.audio import Audio, resample, write_audio
 from workers.regeneration.engine import Engine, Handle
-from workers.regeneration.request import Generation, GenerationRequest, InvalidGenerationRequest
+from workers.regeneration.request import (
+    MOST_GUIDANCE,
+    Generation,
+    GenerationRequest,
+    InvalidGenerationRequest,
+)
 from workers.regeneration.sampling import Sampling
 from workers.splicing import Spans
 from workers.stages.stems import kept_stems, redone_spans, replaced_stem
@@ -158,7 +163,7 @@ def _sampling(guidance: float | None, bounds: GuidanceBounds) -> Sampling:
     if guidance is None:
         guidance = min(max(usual.guidance_context, bounds.min), bounds.max)
     ratio = usual.guidance_style / usual.guidance_context
-    return Sampling(guidance_context=guidance, guidance_style=guidance * ratio)
+    return Sampling(guidance_context=guidance, guidance_style=min(guidance * ratio, MOST_GUIDANCE))
 
 
 def _style(engine: Engine, style: str) -> str:
