@@ -77,10 +77,20 @@ def write_tiny_checkpoints(folder: Path, controls: tuple[str, ...] = ()) -> Path
     _write(folder, "tiny-separator", separator, HDemucs(**SEPARATOR), role="separator",
            sources=SOURCES)  # fmt: skip
     _write(folder, "tiny-drums-codec", codec.config(), codec, role="codec", parts=("drums",))
-    _write(folder, "tiny-drums", config.to_dict(), ConditionedMusicgen(config), role="generator",
+    _write(folder, "tiny-drums", config.to_dict(), _generator(config), role="generator",
            parts=("drums",), styles=STYLES, controls=controls,
            requires=("tiny-drums-codec",))  # fmt: skip
     return folder
+
+
+def _generator(config: GeneratorConfig) -> ConditionedMusicgen:
+    """Random weights; with controls, of a size at which what is told is heard."""
+    generator = ConditionedMusicgen(config)
+    if config.controls:
+        for weight in generator.parameters():
+            if weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
+    return generator
 
 
 def _write(

@@ -102,5 +102,4 @@ def test_what_a_listener_tells_the_player_reaches_it_and_is_recorded(
         keys.add(job.artefacts["regenerate"])
         parts.append(studio.stage_object(job, granted, "regenerate"))
     assert len(keys) == 4
-    # Random weights hardly listen to their prefix, but not all of this can be without effect.
-    assert not all(np.array_equal(parts[0], told) for told in parts[1:])
+    assert not any(np.array_equal(parts[0], told) for told in parts[1:])
