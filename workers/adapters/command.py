@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from checkpoints.errors import CheckpointError
 from service.consent.models import Adapter
@@ -38,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _err.print(f"[bold red]{problem.title}[/] ({problem.slug})", highlight=False)
         _err.print(problem.detail, highlight=False, markup=False)
         return 1
+    except DBAPIError as error:
+        _err.print("[bold red]The database does not answer as it must[/]", highlight=False)
+        _err.print(str(error.orig), highlight=False, markup=False)
+        _err.print("Run `reprise migrate`, or correct REPRISE_DATABASE_URL or REPRISE_HOME.")
+        return 1
     return 0
 
 
@@ -50,7 +56,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--alpha", type=int, default=16)
     parser.add_argument(
-        "--preserve", type=float, default=1.0, help="how firmly other styles are kept as they were"
+        "--preserve", type=float, default=0.5, help="how firmly other styles are kept as they were"
     )
     parser.add_argument("--restart", action="store_true", help="forget a run that has not ended")
     parser.add_argument("--stop-after", type=int, help="stop with the state saved at this step")

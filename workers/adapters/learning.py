@@ -47,7 +47,7 @@ class Recipe:
     peak: float = 6e-3
     rank: int = 8
     alpha: int = 16
-    preserve: float = 1.0
+    preserve: float = 0.5
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.peak <= 0 or self.preserve < 0:

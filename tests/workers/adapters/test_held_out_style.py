@@ -21,7 +21,7 @@ from workers.training.generator.examples import Example
 
 SECONDS = 14.0
 CATALOGUE, NEW_SONGS = 16, 4
-STEPS = 40
+STEPS = 50
 OTHERS = ("rock", "bossa nova", "house", "hip-hop", "reggae", "country")
 FALLS, STAYS = 0.02, 0.05
 
