@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -184,7 +185,8 @@ class Run:
             save_file(owned, draft, facts)
             draft.replace(folder / "state.safetensors")
         except (OSError, SafetensorError) as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise StateNotSaved(
                 f"the state of step {self.step} could not be written to {folder}: {error}; "
                 "the state saved before it is kept, and the run goes on from there when restarted"
