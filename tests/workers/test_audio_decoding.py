@@ -484,6 +484,8 @@ def test_giving_up_ends_the_child(
     def stop() -> None:
         raise GivenUp
 
+    # Other tests of the same run may have left a child of their own (multiprocessing's tracker).
+    before = set(psutil.Process().children())
     with pytest.raises(GivenUp):
         decode(permit_for("ingest"), tmp_path / "a.wav", Settings(), stop=stop)
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
