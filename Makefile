@@ -1,7 +1,7 @@
 # Reprise. `make` alone lists the commands; everything is installed into .venv under constraints.txt.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format train bench clean distclean
+.PHONY: help install demo up test lint format train train-corpus train-separator train-drums train-bass bench clean distclean
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -68,16 +68,24 @@ format: $(VENV)/.test-installed ## Put the code in the house style
 TRAINING ?= $(or $(REPRISE_HOME),.reprise)/training
 TRAINED = $(TRAINING)/checkpoints
 
+# For a trial of minutes: make train PIECES=12 DURATION=12 STEPS=2 (the weights are of no use).
+STEPPED = $(if $(STEPS),--steps $(STEPS))
+TRAINER = $(VENV)/bin/python -m workers.training
+
+train: train-corpus train-separator train-drums train-bass ## Train the bundled models from their seeds (hours; goes on where it stopped)
+	$(VENV)/bin/reprise bench quality --corpus $(TRAINING)/corpus --folder $(TRAINED) $(if $(STEPS),--pieces 2 --seeds 1)
+
+train-corpus: $(VENV)/.test-installed
+	$(TRAINER) data --out $(TRAINING)/corpus --jobs 2 $(if $(PIECES),--pieces $(PIECES)) $(if $(DURATION),--duration $(DURATION))
+
 # glibc gives memory back to the system after every step otherwise: a third of a CPU step's time.
-train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
-train: $(VENV)/.test-installed ## Train the bundled models from their seeds (hours; goes on where it stopped)
-	$(VENV)/bin/python -m workers.training data --out $(TRAINING)/corpus
-	$(VENV)/bin/python -m workers.training separator --corpus $(TRAINING)/corpus --state $(TRAINING)/separator --export $(TRAINED)/reprise-separator
-	for part in drums bass; do \
-	  $(VENV)/bin/python -m workers.training codec --part $$part --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$$part --export $(TRAINED)/reprise-$$part-codec --codes $(TRAINING)/codes/$$part && \
-	  $(VENV)/bin/python -m workers.training generator --part $$part --corpus $(TRAINING)/corpus --codec $(TRAINED)/reprise-$$part-codec --codes $(TRAINING)/codes/$$part --state $(TRAINING)/generator-$$part --export $(TRAINED)/reprise-$$part || exit 1; \
-	done
-	$(VENV)/bin/reprise bench quality --corpus $(TRAINING)/corpus --folder $(TRAINED)
+train-separator train-drums train-bass: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
+train-separator: train-corpus
+	$(TRAINER) separator --corpus $(TRAINING)/corpus --state $(TRAINING)/separator --export $(TRAINED)/reprise-separator $(STEPPED)
+
+train-drums train-bass: train-%: train-separator
+	$(TRAINER) codec --part $* --corpus $(TRAINING)/corpus --state $(TRAINING)/codec-$* --export $(TRAINED)/reprise-$*-codec --codes $(TRAINING)/codes/$* $(STEPPED)
+	$(TRAINER) generator --part $* --corpus $(TRAINING)/corpus --codec $(TRAINED)/reprise-$*-codec --codes $(TRAINING)/codes/$* --separator $(TRAINED)/reprise-separator --cache $(TRAINING)/examples --state $(TRAINING)/generator-$* --export $(TRAINED)/reprise-$* $(STEPPED)
 
 bench: $(VENV)/.test-installed ## Print the quality table of the bundled models
 	$(VENV)/bin/reprise bench quality

@@ -18,7 +18,7 @@ from workers.training.data.pieces import SAMPLE_RATE
 from workers.training.data.rendering import render
 from workers.training.data.soundfont import find_fonts
 
-CORPUS_SEED, CORPUS_PIECES, PIECE_SECONDS = 20261123, 1244, 30.0
+CORPUS_SEED, CORPUS_PIECES, PIECE_SECONDS = 20261123, 3700, 30.0
 """Of the corpus that the bundled weights were trained on: its test splits are what is held out."""
 
 STYLE_PIECES = 320

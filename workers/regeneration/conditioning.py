@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workers.regeneration.harmony import PITCH_CLASSES, RootFinder
+
 FRAME_RATE = 50
 """Frames a second of features, codes and generator."""
 
@@ -170,7 +172,7 @@ def chroma_prefix(features: Tensor, hop: int, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """Size of a :class:`ContextEncoder`."""
+    """Size of a :class:`ContextEncoder`; ``roots``: it is told where chord roots are heard."""
 
     features: int = FEATURES
     width: int = 192
@@ -179,6 +181,7 @@ class ContextConfig:
     expansion: int = 2
     attention_layers: int = 1
     heads: int = 4
+    roots: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in a checkpoint's ``config.json``."""
@@ -211,7 +214,9 @@ class ContextEncoder(nn.Module):
 
     def __init__(self, config: ContextConfig, kept_width: int, output_width: int) -> None:
         super().__init__()
-        self.inputs = nn.Linear(config.features + 2, config.width)
+        self.roots = RootFinder() if config.roots else None
+        inputs = config.features + 2 + (PITCH_CLASSES if config.roots else 0)
+        self.inputs = nn.Linear(inputs, config.width)
         self.kept = nn.Linear(kept_width, config.width, bias=False)
         self.blocks = nn.ModuleList(
             ConvNextBlock(config.width, config.kernel, config.expansion)
@@ -245,8 +250,12 @@ class ContextEncoder(nn.Module):
         Returns:
             [B, F, output_width].
         """
-        flags = torch.stack([present, kept_mask], dim=-1)
-        x = self.inputs(torch.cat([features.transpose(1, 2) * present[..., None], flags], dim=-1))
+        heard = features * present[:, None]
+        inputs = [heard.transpose(1, 2), torch.stack([present, kept_mask], dim=-1)]
+        if self.roots is not None:
+            roots = self.roots(heard[:, -CHROMA_BINS:]).softmax(dim=1) * present[:, None]
+            inputs.append(roots.transpose(1, 2))
+        x = self.inputs(torch.cat(inputs, dim=-1))
         x = x + self.kept(kept)
         for block in self.blocks:
             x = block(x)

@@ -26,6 +26,7 @@ from workers.regeneration.conditioning import (
     chroma_prefix,
 )
 from workers.regeneration.controls import untold, values_of
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -43,7 +44,7 @@ class GeneratorConfig:
     ``part`` is the stem it makes; ``codec`` the checkpoint name of the codec whose codes it speaks;
     ``window`` frames are generated in one go and ``margin`` frames of context are seen beyond both
     ends; ``chroma_hop`` frames are one position of the prefix; ``controls`` are the names of what
-    it can be told beside the style.
+    it can be told beside the style; ``sampling`` is how it is sampled unless a request says how.
     """
 
     part: str
@@ -61,6 +62,7 @@ class GeneratorConfig:
     chroma_hop: int = 25
     context: ContextConfig = field(default_factory=ContextConfig)
     controls: tuple[str, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         if len(set(self.styles)) != len(self.styles) or not self.styles:
@@ -115,10 +117,12 @@ class GeneratorConfig:
     def from_dict(cls, data: dict[str, Any]) -> "GeneratorConfig":
         """Read what :meth:`to_dict` wrote; unknown or missing keys raise ``TypeError``.
 
-        Generators that were trained before there were controls say nothing of them and have none.
+        Generators that were trained before there were controls say nothing of them and have none;
+        those that recommend no sampling are sampled by its defaults.
         """
         controls = tuple(data.get("controls", ()))
         values = {**data, "styles": tuple(data["styles"]), "controls": controls}
+        values["sampling"] = Sampling(**data.get("sampling", {}))
         return cls(**{**values, "context": ContextConfig(**data["context"])})
 
 

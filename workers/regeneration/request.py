@@ -1,7 +1,7 @@
 """What an engine is asked for and what it gives back."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from torch import Tensor
 from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FRAME_RATE
 from workers.regeneration.controls import CONTROLS, ControlValue, UnknownControl, row_of
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import GeneratorConfig
-from workers.regeneration.sampling import Sampling
 
 # The longest track (15 minutes) at the slowest tempo a template may allow (-25 %), and rounding.
 SHORTEST_S, LONGEST_S = 1.0, 20 * 60.0 + 1.0
@@ -38,7 +38,7 @@ class GenerationRequest:
         style: one of the checkpoint's styles, or ``None`` for what the context suggests.
         seed: 0 .. 2^63 - 1; the same request gives the same samples on one device and dtype.
         candidates: how many are made; the best is returned.
-        sampling: guidance, temperature, top-k.
+        sampling: guidance, temperature, top-k; ``None`` for what the checkpoint recommends.
         kept_codes: int64 [K, F] codes of the part, F = ceil(T / hop), for partial regeneration.
         kept_mask: bool [F], true on the frames of ``kept_codes`` that stay as they are.
         density: "sparse", "normal" or "busy"; ``None`` leaves it to the context and the style.
@@ -50,7 +50,7 @@ class GenerationRequest:
     style: str | None
     seed: int
     candidates: int = 8
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling | None = None
     kept_codes: Tensor | None = None
     kept_mask: Tensor | None = None
     density: str | None = None
@@ -152,7 +152,7 @@ def check(request: GenerationRequest, config: GeneratorConfig, codec: Codec) -> 
         raise InvalidGenerationRequest(
             "candidates", f"must lie in 1..{MOST_CANDIDATES}, not {request.candidates}"
         )
-    sampling = request.sampling
+    sampling = request.sampling or config.sampling
     _check_number("guidance_context", sampling.guidance_context, 0.0, MOST_GUIDANCE)
     _check_number("guidance_style", sampling.guidance_style, 0.0, MOST_GUIDANCE)
     _check_number("temperature", sampling.temperature, 0.0, HIGHEST_TEMPERATURE)

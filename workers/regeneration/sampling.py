@@ -6,7 +6,7 @@ every step, its static one makes every step attend over the whole length.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,31 +14,12 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from workers.regeneration.delay import delay, undelay
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, Window
 
 
 class NonFiniteLogits(ArithmeticError):
     """The model's logits were not finite: the weights or the context are broken."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How codes are drawn.
-
-    ``guidance_context`` (w_c) and ``guidance_style`` (w_t) weigh three branches:
-    ``l0 + w_c (l_context - l0) + w_t (l_context_style - l_context)``, a style guidance on top of
-    the usual classifier-free one (arXiv 2207.12598). Controls go with the style: what a player is
-    told is one branch. ``temperature`` 0 takes the likeliest code; ``top_k`` 0 draws from all.
-
-    The defaults were chosen on pieces of validation: a higher guidance by the context makes drums
-    denser than the original, a lower one follows it less; with less guidance by the style the
-    stems that stay, which suggest a style of their own, have their way.
-    """
-
-    guidance_context: float = 1.75
-    guidance_style: float = 5.0
-    temperature: float = 0.85
-    top_k: int = 128
 
 
 class _FilledLayer(CacheLayerMixin):

@@ -96,7 +96,7 @@ def generate_codes(
         codes[:, :, start:end] = sample_window(
             model,
             window,
-            request.sampling,
+            request.sampling or config.sampling,
             _generators(request.seed, count, start),
             after_step,
         )

@@ -18,13 +18,13 @@ from workers.artefacts import Made, artefact_key, find
 from workers.attempt import Work
 from workers.audio import Audio, resample, write_audio
 from workers.regeneration.engine import Engine, Handle
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.request import (
     MOST_GUIDANCE,
     Generation,
     GenerationRequest,
     InvalidGenerationRequest,
 )
-from workers.regeneration.sampling import Sampling
 from workers.splicing import Spans
 from workers.stages.stems import kept_stems, redone_spans, replaced_stem
 
@@ -51,7 +51,7 @@ def regenerate(permit: Permit, work: Work) -> Made:
     terms, choices, seed = record.remix.terms, record.remix.choices, record.remix.seed
     card = generator_of(terms)
     engine = place.models.engine(permit, card.name, commercial=terms.commercial)
-    sampling = _sampling(choices.guidance, terms.guidance)
+    sampling = _sampling(engine.generator.config.sampling, choices.guidance, terms.guidance)
     told = {name: getattr(choices, name) for name in choices.controls}
     redone = redone_spans(choices)
     parameters = {
@@ -157,13 +157,13 @@ def _keeping(
     return replace(request, kept_codes=codes, kept_mask=kept)
 
 
-def _sampling(guidance: float | None, bounds: GuidanceBounds) -> Sampling:
-    """The listener's one dial turns both guidances, in the ratio of the defaults."""
-    usual = Sampling()
+def _sampling(usual: Sampling, guidance: float | None, bounds: GuidanceBounds) -> Sampling:
+    """The listener's one dial turns both guidances, in the ratio of the checkpoint's ``usual``."""
     if guidance is None:
         guidance = min(max(usual.guidance_context, bounds.min), bounds.max)
     ratio = usual.guidance_style / usual.guidance_context
-    return Sampling(guidance_context=guidance, guidance_style=min(guidance * ratio, MOST_GUIDANCE))
+    told = min(guidance * ratio, MOST_GUIDANCE)
+    return replace(usual, guidance_context=guidance, guidance_style=told)
 
 
 def _style(engine: Engine, style: str) -> str:

@@ -19,8 +19,8 @@ from workers.regeneration.engine import (
     GenerationCancelled,
     GenerationFailed,
 )
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.request import LONGEST_S, GenerationRequest, InvalidGenerationRequest
-from workers.regeneration.sampling import Sampling
 from workers.regeneration.song import generate_codes, next_window
 
 
@@ -356,3 +356,15 @@ def test_without_temperature_the_likeliest_codes_are_taken(engine: Engine) -> No
         for seed in (1, 2)
     ]
     assert torch.equal(*codes)
+
+
+def test_without_a_wish_it_is_sampled_as_the_checkpoint_recommends() -> None:
+    engine = Engine(tiny_generator(sampling=Sampling(temperature=0.0)), ClickCodec())
+    codes = [engine.submit(request(1.0, seed, 1)).result(60).codes for seed in (1, 2)]
+    assert torch.equal(*codes)
+    warm = [
+        engine.submit(replace(request(1.0, seed, 1), sampling=Sampling())).result(60).codes
+        for seed in (1, 2)
+    ]
+    assert not torch.equal(*warm)
+    engine.close()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from workers.regeneration.controls import ControlValue, UnknownControl, row_of
 from workers.regeneration.delay import delay, undelay
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import GeneratorConfig, load_generator
 from workers.regeneration.sampling import Decoding
 
@@ -136,6 +137,13 @@ def test_weights_from_before_there_were_controls_still_load() -> None:
     assert loaded.config.prefix_length == 1 + loaded.config.chroma_positions
     window = window_of(loaded, batch=2, frames=30)
     assert torch.equal(loaded.condition(window)[0], old.condition(window)[0])
+
+
+def test_how_it_is_sampled_is_the_checkpoints_own_and_has_a_default() -> None:
+    own = tiny_config(sampling=Sampling(guidance_context=2.5, temperature=0.5))
+    assert GeneratorConfig.from_dict(own.to_dict()) == own
+    older = {key: value for key, value in own.to_dict().items() if key != "sampling"}
+    assert GeneratorConfig.from_dict(older).sampling == Sampling()
 
 
 def test_every_control_has_its_own_position_and_its_own_words() -> None:

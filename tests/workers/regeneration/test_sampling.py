@@ -7,8 +7,9 @@ import torch
 from generator_fixtures import tiny_generator, window_of
 
 from workers.regeneration.delay import delay
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import Window
-from workers.regeneration.sampling import Sampling, draw, guidance_branches, sample_window
+from workers.regeneration.sampling import draw, guidance_branches, sample_window
 
 
 def unkept(window: Window) -> Window:

@@ -28,11 +28,13 @@ from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, loa
 from workers.training.data.corpus import load_piece
 from workers.training.generator.batches import (
     Batch,
+    roots_of,
     told_of,
     training_batch,
     transposed,
     validation_batch,
 )
+from workers.training.generator.beginning import CannotBeginWith, begin_with
 from workers.training.generator.command import export
 from workers.training.generator.degradation import clean_context, degraded_context
 from workers.training.generator.examples import (
@@ -52,6 +54,7 @@ from workers.training.generator.loop import (
     averaged,
     codebook_losses,
     initialise,
+    root_loss,
     train,
     weighted,
 )
@@ -105,7 +108,7 @@ def draw(step: int) -> Batch:
 
 def same(a: Batch, b: Batch) -> bool:
     pairs = [(getattr(a.window, n), getattr(b.window, n)) for n in vars(a.window)]
-    pairs += [(a.columns, b.columns), (a.targets, b.targets)]
+    pairs += [(a.columns, b.columns), (a.targets, b.targets), (a.roots, b.roots)]
     return all(torch.equal(x, y) for x, y in pairs)
 
 
@@ -231,7 +234,9 @@ def test_degradations_are_drawn_from_the_generator_and_stay_finite() -> None:
 def test_a_bass_line_and_its_harmony_move_together() -> None:
     features = torch.randn(FEATURES, 3)
     codes = torch.tensor([[40, 0, 44], [5, 6, 7]])
-    moved, line = transposed(features, codes, 3, pitches=96)
+    both = transposed(features, codes, 3, pitches=96)
+    assert both is not None
+    moved, line = both
     assert line.tolist() == [[46, 0, 50], [5, 6, 7]]
     assert torch.equal(moved[-CHROMA_BINS:][3:], features[-CHROMA_BINS:][:-3])
     assert torch.equal(moved[:MEL_BANDS], features[:MEL_BANDS])
@@ -240,9 +245,106 @@ def test_a_bass_line_and_its_harmony_move_together() -> None:
 @pytest.mark.parametrize(("pitch", "semitones"), [(92, 3), (4, -2)])
 def test_a_line_that_would_leave_the_grid_stays(pitch: int, semitones: int) -> None:
     features, codes = torch.randn(FEATURES, 1), torch.tensor([[pitch], [1]])
-    moved, line = transposed(features, codes, semitones, pitches=96)
-    assert torch.equal(line, codes)
-    assert torch.equal(moved, features)
+    assert transposed(features, codes, semitones, pitches=96) is None
+
+
+ROOTED = replace(CONFIG, part="bass", context=replace(CONFIG.context, roots=True))
+
+
+def harmonised(count: int = 3, frames: int = 90) -> list[Example]:
+    """Pieces whose second half is a whole tone above the first, with a chord's root to know."""
+    made = []
+    for number, example in enumerate(examples(count, frames)):
+        example.log_powers[:, -CHROMA_BINS:] = -12.0
+        halves = (number % 12, slice(0, 45)), ((number + 2) % 12, slice(45, frames))
+        for root, where in halves:
+            for interval in (0, 4, 7):
+                example.log_powers[2:, MEL_BANDS + (root + interval) % 12, where] = -2.0
+        meta = {
+            "style": "rock",
+            "chords": [
+                {"start": where.start / 50, "end": where.stop / 50, "root": root}
+                for root, where in halves
+            ],
+        }
+        made.append(replace(example, meta=meta))
+    return made
+
+
+def test_roots_lie_on_their_frames_and_move_with_the_key() -> None:
+    piece = harmonised(1)[0]
+    assert roots_of(piece).tolist() == [0] * 45 + [2] * 45
+    assert roots_of(piece, 11).tolist() == [11] * 45 + [1] * 45
+    assert (roots_of(replace(piece, meta={})) == -100).all()
+
+
+def test_roots_of_a_batch_stand_where_its_features_do() -> None:
+    unheard = 0
+    for step in range(8):
+        batch = training_batch(ROOTED, harmonised(), size=2, seed=5, step=step, pitches=96)
+        assert batch.roots.shape == batch.window.present.shape
+        chroma = batch.window.features[:, -CHROMA_BINS:]
+        for row in range(2):
+            known = batch.roots[row] >= 0
+            if not bool(batch.window.present[row].any()):
+                unheard += 1
+                assert not known.any()
+                continue
+            sounding = chroma[row, batch.roots[row][known], known.nonzero()[:, 0]]
+            assert float(sounding.mean()) > 0.5
+    assert unheard
+
+
+def test_roots_are_learned_beside_the_codes() -> None:
+    torch.manual_seed(0)
+    model = ConditionedMusicgen(ROOTED)
+    initialise(model)
+    run = Run(model, Schedule(60, peak=5e-3, warmup=2))
+    batch = validation_batch(ROOTED, harmonised(), "true")
+    before = float(root_loss(run.model, batch).detach())
+    for step in range(60):
+        run.learn(training_batch(ROOTED, harmonised(), 2, 5, step), torch.float32)
+    assert float(root_loss(run.model, batch).detach()) < 0.5 * before
+    assert float(root_loss(fresh().model, batch)) == 0.0
+
+
+def exported(model: ConditionedMusicgen, folder: Path) -> Path:
+    export(model, folder, {"step": 7})
+    return folder
+
+
+def test_a_run_begins_by_playing_as_the_checkpoint_did(tmp_path: Path) -> None:
+    plain = replace(ROOTED, context=CONFIG.context)
+    torch.manual_seed(3)
+    old = ConditionedMusicgen(plain)
+    initialise(old)
+    torch.nn.init.normal_(old.additive.weight, std=0.3)
+    new = ConditionedMusicgen(ROOTED)
+    said = begin_with(new, exported(old, tmp_path))
+    assert said["training"] == {"step": 7}
+    batch = validation_batch(plain, harmonised(), "true")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            codebook_losses(new, batch), codebook_losses(old, batch), atol=2e-3, rtol=2e-3
+        )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ROOTED, part="drums"),
+        replace(ROOTED, styles=("rock", "polka")),
+        replace(ROOTED, layers=2),
+        replace(ROOTED, width=32),
+    ],
+    ids=["part", "styles", "layers", "width"],
+)
+def test_a_checkpoint_that_does_not_fit_is_no_beginning(
+    other: GeneratorConfig, tmp_path: Path
+) -> None:
+    folder = exported(ConditionedMusicgen(other), tmp_path)
+    with pytest.raises(CannotBeginWith):
+        begin_with(ConditionedMusicgen(ROOTED), folder)
 
 
 def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:

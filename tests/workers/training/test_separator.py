@@ -168,7 +168,7 @@ def test_the_command_line_says_why_it_stops(
     assert stopped.value.code == 1
     assert "write one first" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["--state", str(tmp_path), "--export", str(tmp_path / "out")])
+        main(["--state", str(tmp_path), "--steps", "0", "--export", str(tmp_path / "out")])
     assert "no training state" in capsys.readouterr().err
 
 
@@ -260,12 +260,20 @@ def test_the_next_leg_goes_on_with_another_recipe_and_says_so(corpus: Path, tmp_
     run = train(corpus, tmp_path / "state", other, report=_silently)
     assert run.step == 4
     assert run.recipe.begun == 2
-    main(["--state", str(tmp_path / "state"), "--export", str(tmp_path / "out")])
+    main(["--state", str(tmp_path / "state"), "--steps", "0", "--export", str(tmp_path / "out")])
     legs = json.loads((tmp_path / "out" / "config.json").read_text())["legs"]
     assert [(leg["begun"], leg["steps"], leg["seed"]) for leg in legs] == [(0, 2, 3), (2, 4, 9)]
     assert [leg["learning_rate"] for leg in legs] == [RECIPE.learning_rate, 1e-4]
     with pytest.raises(ValueError, match="from seed 9, not 3"):
         train(corpus, tmp_path / "state", RECIPE, report=_silently)
+
+
+def test_one_command_trains_and_exports(corpus: Path, tmp_path: Path) -> None:
+    recipe = ["--steps", "2", "--seed", "3", "--items", "1", "--seconds", "0.5"]
+    folders = ["--corpus", str(corpus), "--state", str(tmp_path / "state")]
+    main([*folders, *recipe, "--export", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["steps"] == 2
+    load_exported(tmp_path / "out")
 
 
 def test_the_rate_falls_within_its_leg() -> None:

@@ -1,6 +1,6 @@
 """Write a corpus of rendered pieces to a folder, and read it back.
 
-    python -m workers.training data --out DIR --pieces 1244 --seed 20261123 --jobs 2
+    python -m workers.training data --out DIR --pieces 3700 --seed 20261123 --jobs 2
 
 Splits are by composition: a piece has its own seed and lies in one split only. "test-style" holds
 the one style that no other split has, "test-font" the usual styles played by a font that no other
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     home = Path(os.environ.get("REPRISE_HOME", Path.home() / ".reprise"))
     parser = argparse.ArgumentParser(prog="workers.training data", description="Write a corpus.")
     parser.add_argument("--out", type=Path, default=home / "training" / "corpus")
-    parser.add_argument("--pieces", type=int, default=1244)
+    parser.add_argument("--pieces", type=int, default=3700)
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--duration", type=float, default=30.0, help="seconds a piece")
     parser.add_argument("--jobs", type=int, default=1, help="processes")

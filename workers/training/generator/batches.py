@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.regeneration.conditioning import CHROMA_BINS, features_of
+from workers.regeneration.conditioning import CHROMA_BINS, FRAME_RATE, features_of
 from workers.regeneration.controls import row_of
 from workers.regeneration.delay import delay
 from workers.regeneration.model import GeneratorConfig, Window
@@ -35,17 +35,22 @@ class Batch:
     """Windows and what is to be predicted.
 
     ``columns`` int64 [B, K, F + K] in the delay pattern; ``targets`` the same with -100 where
-    nothing is learned: cells of no frame, and kept frames.
+    nothing is learned: cells of no frame, and kept frames. ``roots`` int64 [B, margin + F + margin]
+    are those of the chords (C is 0), -100 where there is none or the context is not heard.
     """
 
     window: Window
     columns: Tensor
     targets: Tensor
+    roots: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         window = {name: value.to(device) for name, value in vars(self.window).items()}
-        return Batch(Window(**window), self.columns.to(device), self.targets.to(device))
+        columns, targets, roots = (
+            value.to(device) for value in (self.columns, self.targets, self.roots)
+        )
+        return Batch(Window(**window), columns, targets, roots)
 
 
 def _kept(frames: int, rng: np.random.Generator) -> Tensor:
@@ -79,8 +84,11 @@ def batch_of(
     firsts: list[int],
     kept: list[Tensor],
     presence: list[float],
+    roots: list[Tensor] | None = None,
 ) -> Batch:
-    """Stack windows; ``presence`` 0 leaves a row's context out."""
+    """Stack windows; ``presence`` 0 leaves a row's context out, ``roots`` are of whole pieces."""
+    if roots is None:
+        roots = [torch.full((c.shape[1],), -100) for c in codes]
     cuts = [
         _cut(f, first, config.window, config.margin)
         for f, first in zip(features, firsts, strict=True)
@@ -99,17 +107,33 @@ def batch_of(
         kept_mask=mask,
     )
     hidden = mask[:, None].expand_as(chosen)
+    around = [
+        functional.pad(r, (config.margin, config.margin), value=-100)[
+            first : first + config.window + 2 * config.margin
+        ]
+        for r, first in zip(roots, firsts, strict=True)
+    ]
     return Batch(
         window=window,
         columns=delay(chosen, config.padding),
         targets=delay(torch.where(hidden, -100, chosen), -100),
+        roots=torch.where(told > 0, torch.stack(around), -100),
     )
+
+
+def roots_of(example: Example, semitones: int = 0) -> Tensor:
+    """Roots of a piece's chords, int64 [F], in another key; -100 where it has no chord."""
+    roots = torch.full((example.frames,), -100)
+    for chord in example.meta.get("chords", []):
+        frames = slice(round(chord["start"] * FRAME_RATE), round(chord["end"] * FRAME_RATE))
+        roots[frames] = (int(chord["root"]) + semitones) % 12
+    return roots
 
 
 def transposed(
     features: Tensor, codes: Tensor, semitones: int, pitches: int
-) -> tuple[Tensor, Tensor]:
-    """A bass line and its context's chroma in another key, unless it would leave the grid.
+) -> tuple[Tensor, Tensor] | None:
+    """A bass line and its context's chroma in another key; ``None`` if it would leave the grid.
 
     Args:
         features: float32 [FEATURES, F]; only its chroma moves, log-mel bands are too wide to.
@@ -120,7 +144,7 @@ def transposed(
     voiced = (codes[0] >= 1) & (codes[0] <= pitches)
     moved = codes[0] + 2 * semitones
     if bool(((moved < 1) | (moved > pitches))[voiced].any()):
-        return features, codes
+        return None
     chroma = features[-CHROMA_BINS:].roll(semitones, dims=0)
     first = torch.where(voiced, moved, codes[0])
     return torch.cat([features[:-CHROMA_BINS], chroma]), torch.cat([first[None], codes[1:]])
@@ -183,7 +207,7 @@ def training_batch(
     """
     rng = np.random.default_rng([seed, step])
     separated = [example for example in examples if example.separated is not None]
-    rows: list[tuple[Tensor, Tensor, int, tuple[int, ...], int, Tensor, float]] = []
+    rows: list[tuple[Tensor, Tensor, int, tuple[int, ...], int, Tensor, float, Tensor]] = []
     for _ in range(size):
         example, context = _drawn(examples, separated, config.part, rng)
         last = example.frames - config.window
@@ -192,15 +216,19 @@ def training_batch(
         style, controls, presence = _left_out(config, example, rng)
         codes = torch.from_numpy(example.codes.astype(np.int64))
         features = features_of(context[None])[0]
+        roots = roots_of(example)
         if pitches is not None and rng.random() < TRANSPOSED:
             semitones = int(rng.integers(-5, 7))
-            features, codes = transposed(features, codes, semitones, pitches)
+            moved = transposed(features, codes, semitones, pitches)
+            if moved is not None:
+                features, codes = moved
+                roots = roots_of(example, semitones)
         kept = _kept(config.window, rng)
-        rows.append((features, codes, style, controls, first, kept, presence))
-    heard, played, styles, controls_, firsts, masks, presences = (
+        rows.append((features, codes, style, controls, first, kept, presence, roots))
+    heard, played, styles, controls_, firsts, masks, presences, rooted = (
         list(column) for column in zip(*rows, strict=True)
     )
-    return batch_of(config, heard, played, styles, controls_, firsts, masks, presences)
+    return batch_of(config, heard, played, styles, controls_, firsts, masks, presences, rooted)
 
 
 VALIDATIONS = ("true", "shuffled", "none", "told", "separated")
@@ -236,4 +264,5 @@ def validation_batch(config: GeneratorConfig, examples: list[Example], context: 
         [first] * len(examples),
         [torch.zeros(config.window, dtype=torch.bool)] * len(examples),
         [0.0 if context == "none" else 1.0] * len(examples),
+        [roots_of(e)[:frames] for e in examples],
     )

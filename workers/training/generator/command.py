@@ -1,6 +1,6 @@
 """Command line of the generator's training.
 
-python -m workers.training generator --part drums --corpus DIR --state DIR --steps 2400 --seed 1
+python -m workers.training generator --part drums --corpus DIR --state DIR --steps 2900 --seed 1
 """
 
 import argparse
@@ -15,10 +15,13 @@ import torch
 from safetensors.torch import save_file
 
 from workers.regeneration.codecs import BassCodec
+from workers.regeneration.conditioning import ContextConfig
 from workers.regeneration.controls import CONTROLS
+from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig
 from workers.training.data.composition import STYLES
 from workers.training.generator.batches import VALIDATIONS, training_batch, validation_batch
+from workers.training.generator.beginning import begin_with
 from workers.training.generator.examples import (
     Example,
     codec_digest,
@@ -42,6 +45,12 @@ log = logging.getLogger(__name__)
 
 VALID_SEPARATED = 8
 """Pieces of validation that are separated: enough for a cross-entropy."""
+SAMPLING = {
+    "drums": Sampling(guidance_context=1.75, guidance_style=5.0, temperature=0.85),
+    "bass": Sampling(guidance_context=1.75, guidance_style=1.75, temperature=0.85),
+}
+"""How each part is sampled, chosen on pieces of validation. A strong guidance by the style makes
+drums keep to it, and costs a bass line its roots."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -90,7 +99,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="folder of the run; it goes on from there")
     parser.add_argument("--cache", type=Path, default=home / "examples")
     parser.add_argument("--export", type=Path, help="folder to write the checkpoint to at the end")
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=2900)
+    parser.add_argument(
+        "--begin-with", type=Path, help="folder of a checkpoint whose weights a new run begins with"
+    )
     parser.add_argument("--stop-after", type=int, help="stop with the state saved before this step")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=4, help="windows a step")
@@ -157,16 +169,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         width=options.width,
         layers=options.layers,
         feed_forward=4 * options.width,
+        context=ContextConfig(roots=options.part == "bass"),
         controls=tuple(CONTROLS),
+        sampling=SAMPLING[options.part],
     )
     model = ConditionedMusicgen(config)
     initialise(model)
+    begun = begin_with(model, options.begin_with) if options.begin_with else None
     run = Run(model.to(options.device), Schedule(options.steps, peak=options.peak))
     separator = separations["train"]
     about: dict[str, object] = {
         "seed": options.seed,
         "batch": options.batch,
         "precision": options.precision,
+        **({} if begun is None else {"begun_with": begun}),
         "codec_sha256": digest,
         "separator_sha256": None if separator is None else separator.digest,
         "corpus": json.loads((corpus / "manifest.json").read_text()),

@@ -1,7 +1,7 @@
 """Train the bundled separator: a small, frequency-only HDemucs that separates rendered stems.
 
-    python -m workers.training separator --corpus DIR --state DIR --steps 4000 --seed 1
-    python -m workers.training separator --state DIR --export DIR
+    python -m workers.training separator --corpus DIR --state DIR --seed 1 --export DIR
+    python -m workers.training separator --state DIR --steps 0 --export DIR
     python -m workers.training separator --corpus DIR --evaluate DIR --split test-font
 
 State is saved by step; a run resumes to the same result.

@@ -1,4 +1,4 @@
-"""Command line of the separator: train, export or evaluate."""
+"""Command line of the separator: train, export, evaluate."""
 
 import argparse
 import os
@@ -19,12 +19,15 @@ from workers.training.separator.training import train
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, unless ``--export`` or ``--evaluate`` asks for something else."""
+    """Train and export; or evaluate, where ``--evaluate`` is given."""
     home = Path(os.environ.get("REPRISE_HOME", Path.home() / ".reprise")) / "training"
     parser = argparse.ArgumentParser(prog="workers.training separator")
     parser.add_argument("--corpus", type=Path, default=home / "corpus")
     parser.add_argument("--state", type=Path, default=home / "separator")
-    parser.add_argument("--steps", type=int, default=4000, help="the step at which the leg ends")
+    parser.add_argument(
+        "--steps", type=int, default=7600,
+        help="the step at which the leg ends; 0 exports what is there without training",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument(
@@ -68,11 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.exit(1, f"{error}\n")
         return
     try:
-        if options.export:
-            run = Run.saved_in(options.state)
-            run.export(options.export)
-            export_log(options.state, options.export)
-        else:
+        if options.steps:
             train(
                 options.corpus,
                 options.state,
@@ -82,6 +81,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 pieces=options.pieces,
                 report=lambda line: print(line, flush=True),
             )
+        if options.export:
+            run = Run.saved_in(options.state)
+            run.export(options.export)
+            export_log(options.state, options.export)
     except (OSError, ValueError, TrainingDiverged, StateNotSaved) as error:
         parser.exit(1, f"{error}\n")
 
