@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from checkpoints.errors import CardInvalid, CheckpointUnsealed
+from checkpoints.measured import Measured, read_measured
 
 Role = Literal["separator", "codec", "generator", "adapter"]
 # What a generator can be told besides its style.
@@ -54,7 +55,8 @@ class Card:
 
     An `adapter` changes the generator `base` (of exactly `base_digest`) towards one catalogue;
     `grants` are the training grants of that catalogue's owners. `withdrawn` says why weights that
-    were here must not be used any more.
+    were here must not be used any more. `training` says how the weights were made: seed, steps,
+    hardware, hours; `measured` what they can do.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Card:
     base_digest: str | None = None
     grants: tuple[TrainingConsent, ...] = ()
     withdrawn: str | None = None
+    training: str | None = None
+    measured: tuple[Measured, ...] = ()
 
     @property
     def sealed(self) -> bool:
@@ -153,6 +157,8 @@ def _card(document: dict[str, Any], path: Path) -> Card:
         base_digest=_optional_text(document, "base_digest"),
         grants=_consents(document),
         withdrawn=_optional_text(document, "withdrawn"),
+        training=_optional_text(document, "training"),
+        measured=read_measured(document.pop("measured", [])),
         **{
             key: _texts(document, key)
             for key in ("aliases", "sources", "parts", "styles", "requires")

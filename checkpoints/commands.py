@@ -11,6 +11,7 @@ from rich.table import Table
 from checkpoints import registry
 from checkpoints.card import Card
 from checkpoints.errors import CheckpointError
+from checkpoints.measured import COLUMNS
 from checkpoints.pulling import pull as fetch
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ def models(context: typer.Context) -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
-    """Show one model's card: training data, intended use, limits, hashes."""
+    """Show one model's card: training, intended use, limits, hashes, what was measured."""
     with _refusals():
         card = registry.card(name)
         table = Table(show_header=False, box=None, pad_edge=False)
@@ -46,6 +47,7 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
             ("commercial use", _yes(card.commercial_use)),
             ("state", registry.state(card)),
             ("training data", card.training_data),
+            ("training", card.training or ""),
             ("intended use", card.intended_use),
             ("limits", card.limits),
             ("makes", ", ".join((*card.sources, *card.parts))),
@@ -62,6 +64,8 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
         for file_name, spec in card.files.items():
             table.add_row(file_name, f"sha256 {spec.sha256 or 'not pinned'}")
         _out.print(table)
+        if card.measured:
+            _out.print(_figures(card))
 
 
 @app.command()
@@ -114,6 +118,19 @@ class _refusals:  # noqa: N801
             _err.print(f"[bold red]{error.title}[/] ({error.slug})", highlight=False)
             _err.print(error.detail, highlight=False, markup=False)
             raise typer.Exit(1) from error
+
+
+def _figures(card: Card) -> Table:
+    """What was measured: means, the bar, and whether it is met."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = [c for c in COLUMNS if any(c in row.columns for row in card.measured)]
+    for heading in ("measured", *columns, "pieces", "bar"):
+        table.add_column(heading)
+    for row in card.measured:
+        means = [f"{row.columns[c][0]:.2f}" if c in row.columns else "" for c in columns]
+        met = {True: " met", False: " NOT MET", None: ""}[row.met]
+        table.add_row(row.measure, *means, str(row.pieces), f"{row.bar or ''}{met}")
+    return table
 
 
 def _table(cards: tuple[Card, ...]) -> Table:

@@ -1,26 +1,35 @@
 """Seal: write the hashes of freshly exported weights into their card.
 
 `python -m checkpoints.seal NAME…` after an export; a generator's styles and controls are taken
-from its own `config.json`, so that the card cannot promise others.
+from its own `config.json`, so that the card cannot promise others. `--quality FILE` writes what
+`reprise bench quality --json FILE` measured of these weights too. Figures of other weights never
+stay in a card: they go when its hashes change.
 """
 
+import argparse
 import hashlib
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from checkpoints import registry
 from checkpoints.card import Card, read_card
 from checkpoints.errors import CardInvalid, CheckpointError, CheckpointNotPulled
+from checkpoints.measured import tables_of
 
+_TABLES = re.compile(r"^\[", re.MULTILINE)
 _FILES = re.compile(r"^\[files\.", re.MULTILINE)
 _STYLES = re.compile(r"^styles = \[.*?\]\n", re.MULTILINE | re.DOTALL)
 _CONTROLS = re.compile(r"^controls = \[.*?\]\n", re.MULTILINE | re.DOTALL)
 
 
-def seal(name: str) -> Card:
+def seal(name: str, quality: Mapping[str, Any] | None = None) -> Card:
     """Write SHA-256 and size of every file of a bundled card into it; returns the sealed card.
+
+    `quality` is what `reprise bench quality --json` wrote of these very weights.
 
     :raises UnknownCheckpoint: no card has this name.
     :raises CheckpointNotPulled: a file has not been exported yet.
@@ -45,10 +54,17 @@ def seal(name: str) -> Card:
             f"bytes = {len(content)}\n"
         )
     text = card.path.read_text(encoding="utf-8")
-    first = _FILES.search(text)
+    first, files = _TABLES.search(text), _FILES.search(text)
     body = text[: first.start()] if first else text + "\n"
     body = _with_abilities(body, folder)
-    _write(card.path, body + "\n".join(tables))
+    sealing = "\n".join(tables)
+    if quality is not None:
+        measured = tables_of(quality, card.role, card.parts)
+    elif first and files and text[files.start() :] == sealing:
+        measured = text[first.start() : files.start()].rstrip("\n") + "\n"
+    else:
+        measured = ""
+    _write(card.path, body + (measured + "\n" if measured.strip() else "") + sealing)
     sealed = read_card(card.path)
     registry.open(sealed.name, commercial=False)
     return sealed
@@ -74,20 +90,28 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def main(names: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Seal the named cards; without names, every bundled card whose files are there."""
+    parser = argparse.ArgumentParser(prog="checkpoints.seal", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--quality", type=Path, help="figures of these weights")
+    options = parser.parse_args(argv)
     bundled = [card for card in registry.cards() if card.bundled]
-    chosen = names or [
+    chosen = options.names or [
         card.name
         for card in bundled
         if registry.state(card) == "bundled" and card.role != "adapter"
     ]
     try:
+        quality = json.loads(options.quality.read_text()) if options.quality else None
         for name in chosen:
-            sealed = seal(name)
+            sealed = seal(name, quality)
             sys.stdout.write(f"{sealed.name}  {sealed.digest}  {sealed.bytes} bytes\n")
     except CheckpointError as error:
         sys.stderr.write(f"{error.title}: {error.detail}\n")
+        return 1
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{options.quality}: {error}\n")
         return 1
     return 0
 

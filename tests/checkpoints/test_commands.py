@@ -59,6 +59,20 @@ def test_pull_from_a_folder(write_card: WriteCard, weights: bytes, tmp_path: Pat
     assert "verified" in result.stdout
 
 
+_COLUMNS = {
+    "control": {"mean": 0.0, "low": 0.0, "high": 0.1, "pieces": 64},
+    "generated": {"mean": 8.12345, "low": 7.0, "high": 9.0, "pieces": 64},
+}
+QUALITY = {
+    "rendered": [
+        {"group": "separation", "measure": 'SDR of drums, "dB"', "bar": ">= 6", "met": True,
+         "note": None, "columns": _COLUMNS},
+        {"group": "drums", "measure": "density", "bar": None, "met": None, "note": None,
+         "columns": _COLUMNS},
+    ]
+}  # fmt: skip
+
+
 class TestSeal:
     @pytest.fixture
     def exported(self, operator_cards: Path, write_card: WriteCard, weights: bytes) -> Path:
@@ -99,6 +113,52 @@ class TestSeal:
         path = operator_cards / "small" / "config.json"
         path.write_text(path.read_text() + " ")
         assert seal.seal("small").digest != first
+
+    def test_figures_stand_in_the_card_until_the_weights_change(
+        self, exported: Path, operator_cards: Path, tmp_path: Path
+    ) -> None:
+        quality = tmp_path / "quality.json"
+        quality.write_text(json.dumps(QUALITY))
+        assert seal.main(["small", "--quality", str(quality)]) == 0
+        (row,) = registry.card("small").measured
+        assert row.measure == 'SDR of drums, "dB"'
+        assert row.columns == {"control": (0.0, 0.0, 0.1), "generated": (8.123, 7.0, 9.0)}
+        assert (row.pieces, row.bar, row.met) == (64, ">= 6", True)
+        shown = CliRunner().invoke(app, ["show", "small"]).stdout
+        assert "8.12" in shown
+        assert ">= 6 met" in shown
+        before = exported.read_text()
+        assert seal.seal("small").measured
+        assert exported.read_text() == before
+        path = operator_cards / "small" / "config.json"
+        path.write_text(path.read_text() + " ")
+        assert seal.seal("small").measured == ()
+
+    def test_figures_that_cannot_be_read_change_nothing(
+        self, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = exported.read_text()
+        (tmp_path / "quality.json").write_text("{")
+        for name in ("quality.json", "none.json"):
+            assert seal.main(["small", "--quality", str(tmp_path / name)]) == 1
+            assert name in capsys.readouterr().err
+        assert exported.read_text() == before
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            'measure = "a"\npieces = 3',
+            'measure = "a"\npieces = 3\nreal = [1, 2]',
+            'measure = "a"\nreal = [1, 2, 3]',
+            'measure = "a"\npieces = 3\nreal = [1, 2, 3]\nmet = "yes"',
+            'measure = "a"\npieces = 3\nreal = [1, 2, 3]\nmean = 3',
+        ],
+    )
+    def test_a_row_that_is_none_is_refused(self, exported: Path, table: str) -> None:
+        text = exported.read_text().replace("\n[files", f"\n[[measured]]\n{table}\n\n[files", 1)
+        exported.write_text(text)
+        with pytest.raises(CardInvalid):
+            registry.card("small")
 
     def test_what_is_not_exported_is_not_sealed(self, exported: Path, operator_cards: Path) -> None:
         (operator_cards / "small" / "model.safetensors").unlink()

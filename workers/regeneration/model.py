@@ -44,7 +44,9 @@ class GeneratorConfig:
     ``part`` is the stem it makes; ``codec`` the checkpoint name of the codec whose codes it speaks;
     ``window`` frames are generated in one go and ``margin`` frames of context are seen beyond both
     ends; ``chroma_hop`` frames are one position of the prefix; ``controls`` are the names of what
-    it can be told beside the style; ``sampling`` is how it is sampled unless a request says how.
+    it can be told beside the style; ``sampling`` is how it is sampled unless a request says how;
+    ``told_throughout``: style and controls are added to every frame too, where a small decoder
+    cannot overhear them as it does a prefix.
     """
 
     part: str
@@ -63,6 +65,7 @@ class GeneratorConfig:
     context: ContextConfig = field(default_factory=ContextConfig)
     controls: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
+    told_throughout: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.styles)) != len(self.styles) or not self.styles:
@@ -164,6 +167,10 @@ class ConditionedMusicgen(nn.Module):
         self.context = ContextEncoder(config.context, config.width, config.width)
         self.additive = nn.Linear(config.width, config.width, bias=False)
         nn.init.zeros_(self.additive.weight)
+        self.playing = None
+        if config.told_throughout:
+            self.playing = nn.Linear(config.width, config.width, bias=False)
+            nn.init.zeros_(self.playing.weight)
 
     def embed_codes(self, columns: Tensor) -> Tensor:
         """Sum of the codebooks' embeddings, int64 [B, K, S] -> [B, S, width]."""
@@ -189,7 +196,10 @@ class ConditionedMusicgen(nn.Module):
         told = [self.style(window.style)[:, None]]
         told += [table(window.controls[:, i])[:, None] for i, table in enumerate(self.controls)]
         prefix = torch.cat([*told, self.chroma(chroma)], dim=1)
-        return prefix, self.additive(c)
+        additive = self.additive(c)
+        if self.playing is not None:
+            additive = additive + self.playing(torch.cat(told, dim=1).sum(dim=1, keepdim=True))
+        return prefix, additive
 
     def inputs(self, columns: Tensor, additive: Tensor, start: int = 0) -> Tensor:
         """Embeddings of the columns ``start...``, int64 [B, K, S], with the context added.

@@ -146,6 +146,19 @@ def test_how_it_is_sampled_is_the_checkpoints_own_and_has_a_default() -> None:
     assert GeneratorConfig.from_dict(older).sampling == Sampling()
 
 
+def test_what_is_told_throughout_is_heard_at_every_frame() -> None:
+    model = tiny_generator(told_throughout=True)
+    assert model.playing is not None
+    window = window_of(model, batch=1, frames=30)
+    louder = replace(window, controls=torch.tensor([[2, 1, 0]]))
+    # It begins at zero: weights that were trained without it play as they did.
+    assert torch.equal(model.condition(window)[1], model.condition(louder)[1])
+    torch.nn.init.normal_(model.playing.weight)
+    moved = model.condition(louder)[1] - model.condition(window)[1]
+    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved), atol=1e-4, rtol=1e-4)
+    assert float(moved.abs().max()) > 0.1
+
+
 def test_every_control_has_its_own_position_and_its_own_words() -> None:
     model = tiny_generator()
     window = window_of(model, batch=1, frames=30)

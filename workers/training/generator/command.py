@@ -172,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         context=ContextConfig(roots=options.part == "bass"),
         controls=tuple(CONTROLS),
         sampling=SAMPLING[options.part],
+        told_throughout=options.part == "drums",
     )
     model = ConditionedMusicgen(config)
     initialise(model)
