@@ -96,6 +96,7 @@ class Bench:
                     Heard.from_json(excerpt["real"]),
                     Heard.from_json(excerpt["codec"]),
                     excerpt["log_mel"],
+                    excerpt.get("log_mel_of_magnitudes"),
                 )
         if not self.songs:
             raise ValueError(f"{part}: no song has a part and a context that sound together")

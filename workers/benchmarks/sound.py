@@ -41,6 +41,25 @@ def log_mel_distance(made: Samples, original: Samples, sample_rate: int) -> floa
     return float(np.abs(a - b).mean())
 
 
+def from_magnitudes(audio: Samples, sample_rate: int, frame_rate: float) -> Samples:
+    """What can be rebuilt of a sound from the magnitudes alone of so many frames a second.
+
+    Nothing is coded: half-overlapping frames with all their bins, phases by the fast Griffin-Lim
+    algorithm (Perraudin et al. 2013). A codec of that frame rate that models magnitudes and
+    invents phases has this to reach.
+
+    Args:
+        audio: float32 [T] at ``sample_rate`` Hz.
+        frame_rate: frames a second.
+    """
+    hop = round(sample_rate / frame_rate)
+    magnitudes = np.abs(librosa.stft(audio, n_fft=2 * hop, hop_length=hop))
+    rebuilt = librosa.griffinlim(
+        magnitudes, n_fft=2 * hop, hop_length=hop, length=len(audio), random_state=0
+    )
+    return np.asarray(rebuilt, dtype=np.float32)
+
+
 def spectral_jumps(audio: Samples, sample_rate: int, times: Sequence[float]) -> list[float]:
     """How far the spectrum jumps around each time, in dB.
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from tests.workers.benchmarks.sounds import RATE, hits, line
-from workers.benchmarks.sound import kept_share, log_mel_distance, sdr, spectral_jumps
+from workers.benchmarks.sound import (
+    from_magnitudes,
+    kept_share,
+    log_mel_distance,
+    sdr,
+    spectral_jumps,
+)
 
 BEATS = np.arange(0.25, 5.8, 0.5)
 
@@ -61,3 +67,20 @@ def test_sdr_is_of_the_error_against_the_reference() -> None:
     assert sdr(reference, reference * np.float32(0.9)) == pytest.approx(20.0, abs=0.1)
     assert sdr(reference, np.zeros_like(reference)) == pytest.approx(0.0, abs=1e-6)
     assert sdr(reference, -reference) < -5
+
+
+def test_magnitudes_alone_give_back_a_tone_and_lose_a_noises_detail() -> None:
+    time = np.arange(RATE) / RATE
+    tone = (0.3 * np.sin(2 * np.pi * 441 * time)).astype(np.float32)
+    noise = (0.1 * np.random.default_rng(1).standard_normal(RATE)).astype(np.float32)
+    inside = slice(RATE // 10, -RATE // 10)
+    rebuilt = [from_magnitudes(sound, RATE, 50.0)[inside] for sound in (tone, noise)]
+    assert rebuilt[0].dtype == np.float32
+    assert len(from_magnitudes(tone[:-7], RATE, 50.0)) == len(tone) - 7
+    loud = [
+        float(np.std(r) / np.std(s[inside])) for r, s in zip(rebuilt, (tone, noise), strict=True)
+    ]
+    assert loud == pytest.approx([1.0, 1.0], abs=0.15)
+    assert log_mel_distance(rebuilt[1], noise[inside], RATE) > 0.1
+    again = from_magnitudes(noise, RATE, 50.0)[inside]
+    assert np.array_equal(again, rebuilt[1])
