@@ -55,6 +55,8 @@ from workers.training.data.soundfont import RendererMissing
 
 GROUPS = ("drums", "bass", "separation", "resources")
 FONT_PIECES = 24
+WITHOUT_BAR = 24
+"""Pieces for rows that no bar is held against: what is told shows on fewer."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,8 @@ def _density(bench: Bench, separated: Mapping[str, Path] | None, seeds: int) -> 
     rows = [density_row(made, bench.truth, title)]
     if separated is None:
         for asked in ("sparse", "busy"):
-            other = bench.generate(f"density {asked}", normal, density=asked, seeds=1)
-            rows.append(control_row(other, made, asked))
+            other = bench.generate(f"density {asked}", normal[:WITHOUT_BAR], density=asked, seeds=1)
+            rows.append(control_row(other, {e: made[e] for e in other}, asked))
     return rows
 
 
@@ -200,7 +202,6 @@ def _styled(bench: Bench, styles: Styles, separated: Mapping[str, Path] | None) 
     classifier = styles.classifier
     drawn = draw_styles(bench, styles, known)
     if separated is not None:
-        # What a separated context costs is told by one generation of each piece.
         drawn = {song: styles_of_song[:1] for song, styles_of_song in drawn.items()}
     made = bench.generate("style drawn", styles=drawn, separated=separated)
     rows = [
@@ -211,7 +212,7 @@ def _styled(bench: Bench, styles: Styles, separated: Mapping[str, Path] | None) 
             song.name: [bench.truth[(song.name, bench.starts(song)[0])].labels.style or ""]
             for song in bench.songs
         }
-        songs = [song for song in bench.songs if own[song.name][0] in known]
+        songs = [s for s in bench.songs if own[s.name][0] in known][:WITHOUT_BAR]
         if songs:
             made = bench.generate("own style", songs, styles=own, seeds=1)
             wished = _by_excerpt(bench, own)
@@ -226,10 +227,12 @@ def part_rows(
     part = bench.part
 
     def rows_from(contexts: Mapping[str, Path] | None, title: str) -> list[Row]:
-        made = bench.generate(title, separated=contexts)
+        # What a separated context costs is told by one generation of each piece.
+        seeds = bench.plan.seeds if contexts is None else 1
+        made = bench.generate(title, separated=contexts, seeds=seeds)
         rows = measured(part, made, bench.truth, styles is not None)
         if part == "drums" and styles is not None:
-            rows += _density(bench, contexts, bench.plan.seeds if contexts is None else 1)
+            rows += _density(bench, contexts, seeds)
             rows += _styled(bench, styles, contexts)
         return rows
 
