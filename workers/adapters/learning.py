@@ -101,8 +101,7 @@ class AdapterRun(Run):
 
 
 def _log_odds(model: ConditionedMusicgen, batch: Batch, window: Window) -> Tensor:
-    prefix, additive = model.condition(window)
-    return model(batch.columns[:, :, :-1], prefix, additive).log_softmax(dim=-1)
+    return model(batch.columns[:, :, :-1], *model.condition(window)).log_softmax(dim=-1)
 
 
 def learn(

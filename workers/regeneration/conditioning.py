@@ -237,7 +237,25 @@ class ContextEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, output_width)
 
-    def forward(self, features: Tensor, present: Tensor, kept: Tensor, kept_mask: Tensor) -> Tensor:
+    def heard_roots(self, features: Tensor, present: Tensor) -> Tensor | None:
+        """How likely each pitch class is the chord's root, [B, F, 12]; zero without a context.
+
+        ``None`` in an encoder that is not told; arguments as in :meth:`forward`.
+        """
+        if self.roots is None:
+            return None
+        chroma = features[:, -CHROMA_BINS:] * present[:, None]
+        likelihoods = self.roots(chroma).softmax(dim=1) * present[:, None]
+        return likelihoods.transpose(1, 2)
+
+    def forward(
+        self,
+        features: Tensor,
+        present: Tensor,
+        kept: Tensor,
+        kept_mask: Tensor,
+        roots: Tensor | None = None,
+    ) -> Tensor:
         """Encode one window with its margins.
 
         Args:
@@ -246,15 +264,15 @@ class ContextEncoder(nn.Module):
                 guidance branch without one.
             kept: [B, F, kept_width] embeddings of the target's kept frames; zero elsewhere.
             kept_mask: [B, F], 1 on kept frames.
+            roots: from :meth:`heard_roots`.
 
         Returns:
             [B, F, output_width].
         """
-        heard = features * present[:, None]
-        inputs = [heard.transpose(1, 2), torch.stack([present, kept_mask], dim=-1)]
-        if self.roots is not None:
-            roots = self.roots(heard[:, -CHROMA_BINS:]).softmax(dim=1) * present[:, None]
-            inputs.append(roots.transpose(1, 2))
+        flags = torch.stack([present, kept_mask], dim=-1)
+        inputs = [features.transpose(1, 2) * present[..., None], flags]
+        if roots is not None:
+            inputs.append(roots)
         x = self.inputs(torch.cat(inputs, dim=-1))
         x = x + self.kept(kept)
         for block in self.blocks:

@@ -38,6 +38,44 @@ class RootFinder(nn.Module):
         return logits[..., : chroma.shape[-1]]
 
 
+class Intervals(nn.Module):
+    """Scores of pitches by their interval over the root that is heard, from a decoder's state.
+
+    The state says which interval (the root itself, the fifth …), the root says where that lies: a
+    line learned over one chord can be played over all. It begins at zero.
+
+    Args:
+        width: of the decoder's states.
+        codes: of the codebook of pitches.
+        lowest: MIDI note of code 1.
+        pitches: how many quarter tones from there; other codes have no pitch.
+    """
+
+    classes: Tensor
+
+    def __init__(self, width: int, codes: int, lowest: float, pitches: int) -> None:
+        super().__init__()
+        self.choice = nn.Linear(width, PITCH_CLASSES)
+        nn.init.zeros_(self.choice.weight)
+        nn.init.zeros_(self.choice.bias)
+        quarter_tones = round(2 * lowest) + torch.arange(-1, codes - 1)
+        semitones = torch.stack([quarter_tones // 2, (quarter_tones + 1) // 2])
+        classes = semitones % PITCH_CLASSES
+        classes[:, 0] = PITCH_CLASSES
+        classes[:, 1 + pitches :] = PITCH_CLASSES
+        self.register_buffer("classes", classes, persistent=False)
+
+    def forward(self, hidden: Tensor, roots: Tensor) -> Tensor:
+        """Scores [B, S, codes] from states [B, S, width] and root likelihoods [B, S, 12].
+
+        A quarter tone between two pitch classes has the mean of their scores.
+        """
+        chosen = self.choice(hidden)
+        above = torch.stack([roots.roll(step, dims=-1) for step in range(PITCH_CLASSES)], dim=-2)
+        by_class = functional.pad((chosen[..., None] * above).sum(dim=-2), (0, 1))
+        return (by_class[..., self.classes[0]] + by_class[..., self.classes[1]]) / 2
+
+
 def _around(x: Tensor) -> Tensor:
     """[B, C, 12, F] with its pitch classes once more but the last, as the kernel wraps around."""
     return torch.cat([x, x[:, :, :-1]], dim=2)

@@ -13,7 +13,7 @@ W starts at zero: a fine-tune of public weights begins exactly at their behaviou
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from workers.regeneration.conditioning import (
 )
 from workers.regeneration.controls import untold, values_of
 from workers.regeneration.guidance import Sampling
+from workers.regeneration.harmony import Intervals
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -46,7 +47,9 @@ class GeneratorConfig:
     ends; ``chroma_hop`` frames are one position of the prefix; ``controls`` are the names of what
     it can be told beside the style; ``sampling`` is how it is sampled unless a request says how;
     ``told_throughout``: style and controls are added to every frame too, where a small decoder
-    cannot overhear them as it does a prefix.
+    cannot overhear them as it does a prefix; ``pitch_grid`` is the lowest MIDI note of the first
+    codebook and its number of quarter tones (code 1 is the lowest): with it, and where the context
+    encoder hears roots, a pitch is chosen as an interval over the root.
     """
 
     part: str
@@ -66,6 +69,7 @@ class GeneratorConfig:
     controls: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     told_throughout: bool = False
+    pitch_grid: tuple[float, int] | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.styles)) != len(self.styles) or not self.styles:
@@ -126,6 +130,8 @@ class GeneratorConfig:
         controls = tuple(data.get("controls", ()))
         values = {**data, "styles": tuple(data["styles"]), "controls": controls}
         values["sampling"] = Sampling(**data.get("sampling", {}))
+        if data.get("pitch_grid") is not None:
+            values["pitch_grid"] = tuple(data["pitch_grid"])
         return cls(**{**values, "context": ContextConfig(**data["context"])})
 
 
@@ -152,6 +158,18 @@ class Window:
         return self.kept_mask.shape[-1]
 
 
+class Condition(NamedTuple):
+    """What the decoder is told of a window.
+
+    ``prefix`` [B, prefix_length, width]; ``additive`` [B, F, width]; ``roots`` [B, F, 12], the
+    chord roots that are heard, where the model uses them.
+    """
+
+    prefix: Tensor
+    additive: Tensor
+    roots: Tensor | None
+
+
 class ConditionedMusicgen(nn.Module):
     """MusicGen Melody's decoder with a time-aligned additive context."""
 
@@ -171,26 +189,31 @@ class ConditionedMusicgen(nn.Module):
         if config.told_throughout:
             self.playing = nn.Linear(config.width, config.width, bias=False)
             nn.init.zeros_(self.playing.weight)
+        self.intervals = None
+        if config.pitch_grid is not None and config.context.roots:
+            self.intervals = Intervals(config.width, config.codebook_size, *config.pitch_grid)
 
     def embed_codes(self, columns: Tensor) -> Tensor:
         """Sum of the codebooks' embeddings, int64 [B, K, S] -> [B, S, width]."""
         tables = self.decoder.model.decoder.embed_tokens
         return torch.stack([table(columns[:, k]) for k, table in enumerate(tables)]).sum(dim=0)
 
-    def condition(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Prefix [B, prefix_length, width] and additive context [B, F, width] of a window."""
+    def condition(self, window: Window) -> Condition:
+        """What the decoder is told of a window."""
         margin = self.config.margin
         mask = window.kept_mask.to(window.features.dtype)
         # Padding codes in unkept cells keep what is not kept out of the sum.
         codes = torch.where(window.kept_mask[:, None], window.kept_codes, self.config.padding)
         kept = self.embed_codes(codes) * mask[..., None]
+        roots = self.context.heard_roots(window.features, window.present)
+        inside = slice(margin, margin + window.frames)
         c = self.context(
             window.features,
             window.present,
             functional.pad(kept, (0, 0, margin, margin)),
             functional.pad(mask, (margin, margin)),
-        )[:, margin : margin + window.frames]
-        inside = slice(margin, margin + window.frames)
+            roots,
+        )[:, inside]
         heard = window.features[:, :, inside] * window.present[:, None, inside]
         chroma = chroma_prefix(heard, self.config.chroma_hop, self.config.chroma_positions)
         told = [self.style(window.style)[:, None]]
@@ -199,7 +222,7 @@ class ConditionedMusicgen(nn.Module):
         additive = self.additive(c)
         if self.playing is not None:
             additive = additive + self.playing(torch.cat(told, dim=1).sum(dim=1, keepdim=True))
-        return prefix, additive
+        return Condition(prefix, additive, None if roots is None else roots[:, inside])
 
     def inputs(self, columns: Tensor, additive: Tensor, start: int = 0) -> Tensor:
         """Embeddings of the columns ``start...``, int64 [B, K, S], with the context added.
@@ -211,21 +234,34 @@ class ConditionedMusicgen(nn.Module):
         added = additive[:, start : start + embedded.shape[1]]
         return embedded + functional.pad(added, (0, 0, 0, embedded.shape[1] - added.shape[1]))
 
-    def forward(self, columns: Tensor, prefix: Tensor, additive: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, roots: Tensor | None, start: int = 0) -> Tensor:
+        """Logits of the next column, [B, K, S, codebook_size], from states [B, S, width].
+
+        ``roots`` is that of the whole window's condition, ``start`` the first state's column.
+        """
+        scores = torch.stack([head(hidden) for head in self.decoder.lm_heads], dim=1)
+        if self.intervals is None or roots is None:
+            return scores
+        heard = roots[:, start : start + hidden.shape[1]]
+        heard = functional.pad(heard, (0, 0, 0, hidden.shape[1] - heard.shape[1]))
+        pitches = scores[:, 0] + self.intervals(hidden, heard)
+        return torch.cat([pitches[:, None], scores[:, 1:]], dim=1)
+
+    def forward(
+        self, columns: Tensor, prefix: Tensor, additive: Tensor, roots: Tensor | None = None
+    ) -> Tensor:
         """Logits of the next column at every column, [B, K, S, codebook_size].
 
         Args:
             columns: int64 [B, K, S] in the delay pattern, starting at column 0.
-            prefix: [B, prefix_length, width].
-            additive: [B, F, width].
+            prefix, additive, roots: the window's condition.
         """
-        output = self.decoder(
+        output = self.decoder.model(
             inputs_embeds=self.inputs(columns, additive),
             encoder_hidden_states=prefix,
             use_cache=False,
         )
-        logits = output.logits.unflatten(0, (columns.shape[0], self.config.codebooks))
-        return logits[:, :, prefix.shape[1] :]
+        return self.logits(output.last_hidden_state[:, prefix.shape[1] :], roots)
 
 
 def load_generator(config: dict[str, Any], state: dict[str, Tensor]) -> ConditionedMusicgen:

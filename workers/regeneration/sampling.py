@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from workers.regeneration.delay import delay, undelay
 from workers.regeneration.guidance import Sampling
-from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, Window
+from workers.regeneration.model import Condition, ConditionedMusicgen, GeneratorConfig, Window
 
 
 class NonFiniteLogits(ArithmeticError):
@@ -65,9 +65,9 @@ class _FilledLayer(CacheLayerMixin):
 class Decoding:
     """The decoder's state between two steps of one window; rows are independent of each other."""
 
-    def __init__(self, model: ConditionedMusicgen, prefix: Tensor, additive: Tensor) -> None:
-        """Take ``prefix`` and ``additive`` as from the model's ``condition``."""
+    def __init__(self, model: ConditionedMusicgen, condition: Condition) -> None:
         self.model = model
+        prefix, additive, self.roots = condition
         self.prefix: Tensor | None = prefix
         self.additive = additive
         self.column = 0
@@ -89,8 +89,8 @@ class Decoding:
         )
         self.prefix = None
         self.column += columns.shape[2]
-        last = output.last_hidden_state[:, -1]
-        return torch.stack([head(last) for head in self.model.decoder.lm_heads], dim=1)
+        last = output.last_hidden_state[:, -1:]
+        return self.model.logits(last, self.roots, self.column - 1)[:, :, 0]
 
 
 def _nothing_told(window: Window, config: GeneratorConfig) -> Window:
@@ -185,7 +185,7 @@ def sample_window(
     if not open_columns:
         return undelay(columns)
     first, last = open_columns[0], open_columns[-1]
-    decoding = Decoding(model, *model.condition(rows))
+    decoding = Decoding(model, model.condition(rows))
     codebook = torch.arange(config.codebooks)
     after_step(0)
     logits = decoding.step(columns[:, :, :first].repeat(branches, 1, 1))

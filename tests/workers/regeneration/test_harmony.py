@@ -1,5 +1,6 @@
 """Chord roots: heard alike in every key, learned in a moment, and told to the generator."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from workers.regeneration.conditioning import CHROMA_BINS, ContextConfig
-from workers.regeneration.harmony import PITCH_CLASSES, RootFinder
+from workers.regeneration.delay import delay
+from workers.regeneration.harmony import PITCH_CLASSES, Intervals, RootFinder
+from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig
+from workers.regeneration.sampling import Decoding
 
 TRIADS = ((0, 4, 7), (0, 3, 7))
 
@@ -76,3 +80,46 @@ def test_a_generator_without_them_is_smaller_by_just_that(roots: bool) -> None:
     inputs = model.context.inputs.weight.shape[1]
     assert inputs == model.config.context.features + 2 + (CHROMA_BINS if roots else 0)
     assert (model.context.roots is not None) == roots
+
+
+def test_an_interval_over_the_root_is_scored_where_it_lies_in_every_octave() -> None:
+    intervals = Intervals(width=4, codes=64, lowest=24.0, pitches=60)
+    with torch.no_grad():
+        intervals.choice.bias[7] = 3.0
+    roots = torch.zeros(1, 2, PITCH_CLASSES)
+    roots[0, 0, 2] = 1.0  # D in the first frame, nothing heard in the second.
+    scores = intervals(torch.zeros(1, 2, 4), roots)
+    assert scores.shape == (1, 2, 64)
+    assert (scores[0, 1] == 0).all()
+    # Code 1 is MIDI note 24, a C: the A above it is 18 quarter tones up, and again an octave later.
+    whole = (scores[0, 0] == 3.0).nonzero().flatten().tolist()
+    assert whole == [19, 43]
+    halves = (scores[0, 0] == 1.5).nonzero().flatten().tolist()
+    assert halves == [18, 20, 42, 44]
+
+
+def rooted() -> ConditionedMusicgen:
+    model = tiny_generator(
+        context=ContextConfig(width=24, blocks=1, heads=2, roots=True), pitch_grid=(24.0, 14)
+    )
+    assert model.intervals is not None
+    torch.nn.init.normal_(model.intervals.choice.weight, std=0.5)
+    return model
+
+
+def test_stepwise_logits_with_intervals_equal_the_full_forward_pass() -> None:
+    model = rooted()
+    window = window_of(model, batch=2, frames=20)
+    columns = delay(window.kept_codes, model.config.padding)[:, :, :-1]
+    condition = model.condition(window)
+    whole = model(columns, *condition)
+    assert not torch.allclose(whole, model(columns, *condition[:2]))
+    decoding = Decoding(model, condition)
+    for step in range(columns.shape[2]):
+        seen = decoding.step(columns[:, :, step : step + 1])
+        torch.testing.assert_close(seen, whole[:, :, step], atol=1e-4, rtol=0)
+
+
+def test_a_pitch_grid_survives_the_config() -> None:
+    config = rooted().config
+    assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -44,7 +44,7 @@ def test_a_context_matrix_of_zeros_gives_exactly_stock_logits() -> None:
     model = tiny_generator(additive=0.0)
     window = window_of(model, batch=2, frames=30)
     columns = delay(window.kept_codes, model.config.padding)[:, :, :-1]
-    prefix, additive = model.condition(window)
+    prefix, additive, _ = model.condition(window)
     with torch.no_grad():
         ours = model(columns, prefix, additive)
         stock = model.decoder(
@@ -58,14 +58,14 @@ def test_stepwise_logits_equal_the_full_forward_pass(read_at_once: int) -> None:
     model = tiny_generator()
     window = window_of(model, batch=3, frames=40)
     columns = delay(window.kept_codes, model.config.padding)[:, :, :-1]
-    prefix, additive = model.condition(window)
+    prefix, additive, _ = model.condition(window)
     embedded = model.inputs(columns, additive)
     with torch.no_grad():
         # transformers' own path: no cache, no code of ours after the embeddings.
         logits = model.decoder(
             inputs_embeds=embedded, encoder_hidden_states=prefix, use_cache=False
         ).logits.unflatten(0, (3, 3))[:, :, prefix.shape[1] :]
-        decoding = Decoding(model, prefix, additive)
+        decoding = Decoding(model, model.condition(window))
         seen = decoding.step(columns[:, :, :read_at_once])
         torch.testing.assert_close(seen, logits[:, :, read_at_once - 1], atol=1e-4, rtol=0)
         for step in range(read_at_once, columns.shape[2]):
@@ -89,7 +89,7 @@ def test_codes_of_frames_that_are_not_kept_are_not_seen() -> None:
     other = torch.where(window.kept_mask[:, None], window.kept_codes, 5)
     kept_changed = torch.where(window.kept_mask[:, None], 5, window.kept_codes)
     with torch.no_grad():
-        _, seen = model.condition(window)
+        seen = model.condition(window).additive
         assert torch.equal(model.condition(replace(window, kept_codes=other))[1], seen)
         assert not torch.allclose(
             model.condition(replace(window, kept_codes=kept_changed))[1], seen

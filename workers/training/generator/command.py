@@ -159,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = {split: len(examples) for split, examples in splits.items()}
     counts["separated"] = sum(e.separated is not None for e in splits["train"])
     log.info("examples: %s", counts)
-    pitches = codec.grid.pitches if isinstance(codec, BassCodec) else None
+    grid = codec.grid if isinstance(codec, BassCodec) else None
+    pitches = None if grid is None else grid.pitches
     config = GeneratorConfig(
         part=options.part,
         codec=f"reprise-{options.part}-codec",
@@ -173,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         controls=tuple(CONTROLS),
         sampling=SAMPLING[options.part],
         told_throughout=options.part == "drums",
+        pitch_grid=None if grid is None else (grid.lowest, grid.pitches),
     )
     model = ConditionedMusicgen(config)
     initialise(model)

@@ -60,8 +60,7 @@ class Schedule:
 def codebook_losses(model: ConditionedMusicgen, batch: Batch) -> Tensor:
     """Cross-entropy in nats of every codebook, float32 [K], on the cells that are targets."""
     batch = batch.to(next(model.parameters()).device)
-    prefix, additive = model.condition(batch.window)
-    logits = model(batch.columns[:, :, :-1], prefix, additive)
+    logits = model(batch.columns[:, :, :-1], *model.condition(batch.window))
     targets = batch.targets[:, :, 1:]
     return torch.stack(
         [
