@@ -14,6 +14,10 @@ POOLED = 4
 """Frames heard as one, 80 ms: chroma hardly changes within that (see ``conditioning.py``)."""
 
 
+_GAIN = 10.0
+"""Adam moves every weight alike; these few, heard where a note begins, have to move further."""
+
+
 class RootFinder(nn.Module):
     """How likely each pitch class is the root of the chord, frame by frame.
 
@@ -70,7 +74,7 @@ class Intervals(nn.Module):
 
         A quarter tone between two pitch classes has the mean of their scores.
         """
-        chosen = self.choice(hidden)
+        chosen = _GAIN * self.choice(hidden)
         above = torch.stack([roots.roll(step, dims=-1) for step in range(PITCH_CLASSES)], dim=-2)
         by_class = functional.pad((chosen[..., None] * above).sum(dim=-2), (0, 1))
         return (by_class[..., self.classes[0]] + by_class[..., self.classes[1]]) / 2

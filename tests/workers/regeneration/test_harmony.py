@@ -85,16 +85,16 @@ def test_a_generator_without_them_is_smaller_by_just_that(roots: bool) -> None:
 def test_an_interval_over_the_root_is_scored_where_it_lies_in_every_octave() -> None:
     intervals = Intervals(width=4, codes=64, lowest=24.0, pitches=60)
     with torch.no_grad():
-        intervals.choice.bias[7] = 3.0
+        intervals.choice.bias[7] = 0.3
     roots = torch.zeros(1, 2, PITCH_CLASSES)
     roots[0, 0, 2] = 1.0  # D in the first frame, nothing heard in the second.
     scores = intervals(torch.zeros(1, 2, 4), roots)
     assert scores.shape == (1, 2, 64)
     assert (scores[0, 1] == 0).all()
     # Code 1 is MIDI note 24, a C: the A above it is 18 quarter tones up, and again an octave later.
-    whole = (scores[0, 0] == 3.0).nonzero().flatten().tolist()
+    whole = (scores[0, 0] > 2.9).nonzero().flatten().tolist()
     assert whole == [19, 43]
-    halves = (scores[0, 0] == 1.5).nonzero().flatten().tolist()
+    halves = ((scores[0, 0] > 1.4) & (scores[0, 0] < 1.6)).nonzero().flatten().tolist()
     assert halves == [18, 20, 42, 44]
 
 

@@ -45,7 +45,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _samples(corpus: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(corpus)): soundfile.read(path, dtype="int16")[0].tobytes()
-        for path in sorted(corpus.glob("*/*/*.flac"))
+        for split in SPLITS
+        for path in sorted(corpus.glob(f"{split}/*/*.flac"))
     }
 
 

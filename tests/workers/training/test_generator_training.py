@@ -42,6 +42,7 @@ from workers.training.generator.examples import (
     Example,
     NoExamples,
     gather,
+    gather_restyled,
     prepare,
 )
 from workers.training.generator.loop import (
@@ -209,6 +210,43 @@ def test_validation_that_is_told_knows_style_and_controls() -> None:
     batch = validation_batch(CONFIG, labelled(), "told")
     assert batch.window.style.tolist() == [0, 1, 0]
     assert batch.window.controls.tolist() == [[2, 1, 0]] * 3
+
+
+def test_a_restyled_part_is_always_told_its_style_and_others_as_often_as_before() -> None:
+    plain = [replace(example, meta={"style": "rock"}) for example in examples()]
+    made = plain + [replace(e, meta={"style": "ballad"}, restyled=True) for e in plain]
+    styles, heard = [], []
+    for step in range(120):
+        batch = training_batch(CONFIG, made, size=4, seed=5, step=step)
+        styles += batch.window.style.tolist()
+        heard += batch.window.present.amax(dim=1).tolist()
+    told = styles.count(CONFIG.styles.index("ballad")) / len(styles)
+    untold = styles.count(len(CONFIG.styles)) / len(styles)
+    assert 0.33 < told < 0.47
+    assert 0.15 < untold < 0.35
+    deaf = [h for style, h in zip(styles, heard, strict=True) if style == 1 and not h]
+    assert 0.03 < len(deaf) / styles.count(1) < 0.2
+    alone = [training_batch(CONFIG, plain, 2, 5, step) for step in range(3)]
+    assert all(same(batch, training_batch(CONFIG, plain, 2, 5, s)) for s, batch in enumerate(alone))
+
+
+def test_restyled_parts_stand_beside_the_stems_of_their_piece(tmp_path: Path) -> None:
+    whole = [replace(e, separated=e.log_powers[1]) for e in examples()]
+    for number, meta in ((0, {"style": "ballad"}), (2, {"style": "rock"})):
+        folder = tmp_path / "train-restyled" / f"{number:06d}"
+        folder.mkdir(parents=True)
+        (folder / "piece.json").write_text(json.dumps(meta))
+    codes = tmp_path / "codes" / "train-restyled"
+    codes.mkdir(parents=True)
+    np.savez(codes / "000000.npz", codes=np.full((2, 80), 7, np.int16), codec=np.array("d"))
+    (found,) = gather_restyled(tmp_path, whole, tmp_path / "codes", "d")
+    assert (found.name, found.meta, found.restyled) == ("000000", {"style": "ballad"}, True)
+    assert found.codes.shape == (2, 80)
+    assert np.array_equal(found.log_powers, whole[0].log_powers[:, :, :80])
+    assert found.separated is not None
+    assert found.separated.shape[1] == 80
+    with pytest.raises(CodesOfAnotherCodec):
+        gather_restyled(tmp_path, whole, tmp_path / "codes", "another")
 
 
 def test_a_context_never_holds_the_part_it_is_for() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from workers.regeneration.codecs import BassCodec, Codec
 from workers.training.data.corpus import SPLITS
+from workers.training.data.restyled import RESTYLED
 
 from .bass import BassRecipe, pitch_labels
 from .checkpoint import export, open_exported, write_codes
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> int:
             raise SystemExit("--codes needs --export or --checkpoint: which codec makes the codes")
         if not json.loads((folder / "config.json").read_text())["training"]["codes_fixed"]:
             log.warning("this codec is still learning what its codes mean: later ones will differ")
-        for split in SPLITS:
+        for split in (*SPLITS, RESTYLED):
             if (options.corpus / split).is_dir():
                 try:
                     usable = stems(split).usable

@@ -35,6 +35,7 @@ from workers.training.data.pieces import (
     load_piece,
 )
 from workers.training.data.rendering import render
+from workers.training.data.restyled import write_restyled
 from workers.training.data.soundfont import (
     HELD_OUT_FONT,
     KNOWN_FONTS,
@@ -275,6 +276,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--duration", type=float, default=30.0, help="seconds a piece")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument(
+        "--restyled",
+        type=int,
+        help="pieces of training whose drums are played in another style too; all",
+    )
     parser.add_argument("--fonts", type=Path, nargs="*", help="sound fonts; all known if left out")
     options = parser.parse_args(argv)
     try:
@@ -282,6 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_corpus(
             options.out, options.pieces, options.seed, fonts, options.duration, options.jobs
         )
+        write_restyled(options.out, fonts, options.restyled)
     except BrokenExecutor:
         parser.exit(1, "a process was killed; the same command goes on from there\n")
     except (ValueError, RendererMissing, OSError) as error:

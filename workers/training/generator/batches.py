@@ -20,6 +20,8 @@ STYLE_LEFT_OUT, CONTROL_LEFT_OUT = 0.15, 0.3
 """Of the other windows, how often the style and each control are left out, independently."""
 SEPARATED = 0.3
 """Share of windows that hear a separated context, of the pieces that were separated."""
+RESTYLED = 0.4
+"""Share of windows whose part is in another style than the stems suggest, where there are some."""
 EDGE = 0.12
 """Share of windows at the beginning of a piece, and as many at its end."""
 CONTINUED, FILLED_IN = 0.4, 0.15
@@ -169,23 +171,35 @@ def _left_out(
     style, controls = told_of(config, example)
     draw = rng.random()
     presence = 1.0
+    if example.restyled:
+        # Untold, the stems decide the style; these are there to teach that what is told does.
+        return style, _some(config, controls, rng), 0.0 if draw < NOTHING_TOLD else 1.0
     if draw < NOTHING_TOLD + PLAYING_UNTOLD:
         return len(config.styles), config.untold, 0.0 if draw < NOTHING_TOLD else 1.0
     if draw < NOTHING_TOLD + PLAYING_UNTOLD + CONTEXT_UNTOLD:
         presence = 0.0
     if rng.random() < STYLE_LEFT_OUT:
         style = len(config.styles)
-    controls = tuple(
+    return style, _some(config, controls, rng), presence
+
+
+def _some(
+    config: GeneratorConfig, controls: tuple[int, ...], rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Controls, some of them left out."""
+    return tuple(
         untold if rng.random() < CONTROL_LEFT_OUT else row
         for row, untold in zip(controls, config.untold, strict=True)
     )
-    return style, controls, presence
 
 
-def _drawn(
-    examples: list[Example], separated: list[Example], part: str, rng: np.random.Generator
-) -> tuple[Example, Tensor]:
+def _drawn(examples: list[Example], part: str, rng: np.random.Generator) -> tuple[Example, Tensor]:
     """A piece and the powers of the context that is heard of it."""
+    restyled = [example for example in examples if example.restyled]
+    if restyled:
+        wanted = rng.random() < RESTYLED
+        examples = restyled if wanted else [e for e in examples if not e.restyled]
+    separated = [example for example in examples if example.separated is not None]
     if separated and rng.random() < SEPARATED:
         example = separated[int(rng.integers(len(separated)))]
         return example, disturbed(example.separated_powers(), rng)
@@ -206,10 +220,9 @@ def training_batch(
     ``pitches`` is the size of the codec's pitch grid where its first codebook is one.
     """
     rng = np.random.default_rng([seed, step])
-    separated = [example for example in examples if example.separated is not None]
     rows: list[tuple[Tensor, Tensor, int, tuple[int, ...], int, Tensor, float, Tensor]] = []
     for _ in range(size):
-        example, context = _drawn(examples, separated, config.part, rng)
+        example, context = _drawn(examples, config.part, rng)
         last = example.frames - config.window
         edge = rng.random()
         first = 0 if edge < EDGE else last if edge < 2 * EDGE else int(rng.integers(last + 1))

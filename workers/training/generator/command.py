@@ -26,6 +26,7 @@ from workers.training.generator.examples import (
     Example,
     codec_digest,
     gather,
+    gather_restyled,
     open_codec,
     prepare,
 )
@@ -155,9 +156,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         for split, separated in separations.items()
     }
-    _check_styles(splits["train"])
     counts = {split: len(examples) for split, examples in splits.items()}
     counts["separated"] = sum(e.separated is not None for e in splits["train"])
+    if options.part == "drums":
+        restyled = gather_restyled(corpus, splits["train"], options.codes, digest)
+        splits["train"] += restyled
+        counts |= {"restyled": len(restyled)} if restyled else {}
+    _check_styles(splits["train"])
     log.info("examples: %s", counts)
     grid = codec.grid if isinstance(codec, BassCodec) else None
     pitches = None if grid is None else grid.pitches

@@ -12,8 +12,8 @@ length) is named in the log and left out.
 import json
 import logging
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from workers.regeneration.codecs import Codec, code_digest, load_codec
 from workers.regeneration.conditioning import ENERGY_ROWS, MEL_BANDS, frame_energies
 from workers.training.data.composition import STEMS
 from workers.training.data.corpus import Piece, list_pieces, load_piece
+from workers.training.data.restyled import RESTYLED
 from workers.training.generator.separated import PARTS, Separations
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class Example:
     """A piece: ``codes`` int16 [K, F], ``log_powers`` float16 [stems, ENERGY_ROWS, F], mapped.
 
     ``separated`` float16 [ENERGY_ROWS, F] is the context that the separator leaves for the part,
-    where the piece was separated.
+    where the piece was separated. ``restyled``: the codes are of another part than the powers', in
+    a style that the stems do not suggest.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Example:
     log_powers: NDArray[np.float16]
     meta: dict[str, Any]
     separated: NDArray[np.float16] | None = None
+    restyled: bool = False
 
     @property
     def frames(self) -> int:
@@ -261,3 +264,40 @@ def gather(
     if not examples:
         raise NoExamples(f"no piece of {corpus / split} has codes that can be used in {codes}")
     return examples
+
+
+def gather_restyled(
+    corpus: Path, examples: Sequence[Example], codes: Path, digest: str
+) -> list[Example]:
+    """Pieces of training once more, with their drums in another style.
+
+    Args:
+        corpus: see ``workers.training.data.restyled``.
+        examples: of training.
+        codes, digest: as in :func:`gather`.
+
+    Returns:
+        One for each of ``examples`` whose drums were restyled and have codes.
+    """
+    found = []
+    for example in examples:
+        folder = corpus / RESTYLED / example.name
+        if not (folder / "piece.json").exists():
+            continue
+        try:
+            played = _codes(codes / RESTYLED / f"{example.name}.npz", digest)
+        except UnusablePiece as error:
+            log.warning("%s/%s is left out: %s", RESTYLED, example.name, error)
+            continue
+        frames = min(example.frames, played.shape[1])
+        found.append(
+            replace(
+                example,
+                codes=played[:, :frames],
+                log_powers=example.log_powers[:, :, :frames],
+                meta=load_piece(folder).meta,
+                separated=None if example.separated is None else example.separated[:, :frames],
+                restyled=True,
+            )
+        )
+    return found
