@@ -23,7 +23,7 @@ SECONDS = 14.0
 CATALOGUE, NEW_SONGS = 16, 4
 STEPS = 50
 OTHERS = ("rock", "bossa nova", "house", "hip-hop", "reggae", "country")
-FALLS, STAYS = 0.02, 0.05
+FALLS, STAYS = 0.01, 0.05
 
 
 @pytest.fixture(scope="module")
