@@ -115,17 +115,6 @@ def test_only_the_seconds_asked_for_are_made_anew(demo: Demo) -> None:
     assert min(inside) > 2 * max(outside), changed
 
 
-@pytest.mark.skipif(
-    bool(registry.card("reprise-drums").controls), reason="the bundled drums have controls"
-)
-def test_a_control_that_the_checkpoint_lacks_is_refused_at_once(
-    reprise: Callable[..., Command],
-) -> None:
-    command = reprise("demo", "--density", "busy")
-    assert command.status() == 1
-    assert "DENSITY is not offered: reprise-drums cannot be told" in command.text
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
