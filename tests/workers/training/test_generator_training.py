@@ -53,6 +53,7 @@ from workers.training.generator.loop import (
     StateNotSaved,
     TrainingDiverged,
     averaged,
+    change_loss,
     codebook_losses,
     initialise,
     root_loss,
@@ -344,6 +345,20 @@ def test_roots_are_learned_beside_the_codes() -> None:
         run.learn(training_batch(ROOTED, harmonised(), 2, 5, step), torch.float32)
     assert float(root_loss(run.model, batch).detach()) < 0.5 * before
     assert float(root_loss(fresh().model, batch)) == 0.0
+
+
+def test_where_the_root_changes_counts_more() -> None:
+    roots = torch.tensor([[-100, 3, 3, 3, 3, 5, 5, -100, 7, 7, 7, 7, 7, 7, 7, 7]])
+    margin, frames = 2, 12
+    cells = torch.arange(float(frames + 1)).expand(1, 2, -1)
+    known = torch.ones_like(cells, dtype=torch.bool)
+    # Frame 3 of the window is the first with another root; eight frames count from there on.
+    assert float(change_loss(cells, known, roots, margin)) == pytest.approx(np.mean(range(3, 11)))
+    kept = known.clone()
+    kept[:, :, 3:9] = False
+    assert float(change_loss(cells, kept, roots, margin)) == pytest.approx(np.mean([9, 10]))
+    assert float(change_loss(cells, known, torch.full_like(roots, 4), margin)) == 0.0
+    assert float(change_loss(cells, known, torch.full_like(roots, -100), margin)) == 0.0
 
 
 def exported(model: ConditionedMusicgen, folder: Path) -> Path:

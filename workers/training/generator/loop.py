@@ -26,6 +26,8 @@ CURVE = "curve.jsonl"
 """Beside the state: a line for every report and validation, of the steps the state has learned."""
 CODEBOOK_WEIGHTS = {1: (1.0,), 2: (0.6, 0.4), 3: (0.5, 0.3, 0.2), 4: (0.4, 0.25, 0.2, 0.15)}
 """Coarse codebooks carry the rhythm and the pitch, fine ones the sheen."""
+CHANGE_FRAMES, CHANGE_WEIGHT = 8, 0.2
+"""For so many frames after a change of the root a bass line's pitches count so much more."""
 ROOT_WEIGHT = 0.1
 """Of the chord roots, where the model hears them: they are learned in a few hundred steps."""
 
@@ -57,17 +59,47 @@ class Schedule:
         return cosine * min(1.0, (step + 1) / self.warmup)
 
 
-def codebook_losses(model: ConditionedMusicgen, batch: Batch) -> Tensor:
-    """Cross-entropy in nats of every codebook, float32 [K], on the cells that are targets."""
+def cell_losses(model: ConditionedMusicgen, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats of every cell, float32 [B, K, S], and which are targets, bool.
+
+    What is no target has 0. Cell s of the first codebook is frame s.
+    """
     batch = batch.to(next(model.parameters()).device)
     logits = model(batch.columns[:, :, :-1], *model.condition(batch.window))
     targets = batch.targets[:, :, 1:]
-    return torch.stack(
-        [
-            functional.cross_entropy(logits[:, k].flatten(0, 1).float(), targets[:, k].flatten())
-            for k in range(targets.shape[1])
-        ]
+    cells = functional.cross_entropy(
+        logits.float().movedim(-1, 1), targets, reduction="none", ignore_index=-100
     )
+    return cells, targets != -100
+
+
+def codebook_losses(model: ConditionedMusicgen, batch: Batch) -> Tensor:
+    """Cross-entropy in nats of every codebook, float32 [K], on the cells that are targets."""
+    return _by_codebook(*cell_losses(model, batch))
+
+
+def _by_codebook(cells: Tensor, known: Tensor) -> Tensor:
+    return cells.sum(dim=(0, 2)) / known.sum(dim=(0, 2))
+
+
+def change_loss(cells: Tensor, known: Tensor, roots: Tensor, margin: int) -> Tensor:
+    """Mean cross-entropy of the first codebook where the root has just changed, float32.
+
+    There a line must move; elsewhere it mostly goes on, and that is most of what is learned from.
+    Where a chord begins does not depend on what is played to it: no note is favoured.
+
+    Args:
+        cells, known: from :func:`cell_losses`.
+        roots: of the batch, int64 [B, margin + F + margin].
+        margin: frames.
+    """
+    inside = roots[:, margin : roots.shape[1] - margin]
+    changed = (inside[:, 1:] != inside[:, :-1]) & (inside[:, 1:] >= 0) & (inside[:, :-1] >= 0)
+    changed = functional.pad(changed.float(), (CHANGE_FRAMES, 0))
+    near = functional.max_pool1d(changed[:, None], CHANGE_FRAMES, stride=1)[:, 0] > 0
+    frames = inside.shape[1]
+    wanted = near & known[:, 0, :frames]
+    return (cells[:, 0, :frames] * wanted).sum() / wanted.sum().clamp_min(1)
 
 
 def weighted(losses: Tensor) -> Tensor:
@@ -144,8 +176,13 @@ class Run:
         reduced = precision is not torch.float32
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, precision, enabled=reduced):
-            losses = codebook_losses(self.model, batch)
+            cells, known = cell_losses(self.model, batch)
+            losses = _by_codebook(cells, known)
             loss = self.objective(losses, batch)
+            if self.model.context.roots is not None:
+                margin = self.model.config.margin
+                roots = batch.roots.to(cells.device)
+                loss = loss + CHANGE_WEIGHT * change_loss(cells, known, roots, margin)
         if not bool(torch.isfinite(loss)):
             raise TrainingDiverged(f"the loss of step {self.step} is {float(loss.detach())}")
         self.optimiser.zero_grad(set_to_none=True)
