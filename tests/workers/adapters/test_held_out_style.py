@@ -21,9 +21,9 @@ from workers.training.generator.examples import Example
 
 SECONDS = 14.0
 CATALOGUE, NEW_SONGS = 16, 4
-STEPS = 50
+STEPS = 80
 OTHERS = ("rock", "bossa nova", "house", "hip-hop", "reggae", "country")
-FALLS, STAYS = 0.01, 0.05
+FALLS, STAYS = 0.02, 0.05
 
 
 @pytest.fixture(scope="module")
