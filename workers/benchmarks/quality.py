@@ -221,16 +221,23 @@ def _styled(bench: Bench, styles: Styles, separated: Mapping[str, Path] | None) 
 
 
 def part_rows(
-    bench: Bench, styles: Styles | None, separated: Mapping[str, Path] | None
+    bench: Bench,
+    styles: Styles | None,
+    separated: Mapping[str, Path] | None,
+    *,
+    labelled: bool,
 ) -> list[Row]:
-    """All rows of one part; what needs labels is left out where ``styles`` is None."""
+    """All rows of one part; what needs labels is left out where the songs have none.
+
+    The drums' rows about styles and density need ``styles`` too.
+    """
     part = bench.part
 
     def rows_from(contexts: Mapping[str, Path] | None, title: str) -> list[Row]:
         # What a separated context costs is told by one generation of each piece.
         seeds = bench.plan.seeds if contexts is None else 1
         made = bench.generate(title, separated=contexts, seeds=seeds)
-        rows = measured(part, made, bench.truth, styles is not None)
+        rows = measured(part, made, bench.truth, labelled)
         if part == "drums" and styles is not None:
             rows += _density(bench, contexts, seeds)
             rows += _styled(bench, styles, contexts)
@@ -277,6 +284,8 @@ def rows_of(
     contexts: Sequence[str],
     styles: Styles | None,
     most: int,
+    *,
+    labelled: bool,
 ) -> tuple[list[Row], Scores]:
     """The rows of parts and separation over some songs, ``most`` that sound for each part."""
     benches = [Bench(plan, songs, part, most) for part in PARTS if part in wanted]
@@ -286,7 +295,7 @@ def rows_of(
     if separated or "separation" in wanted:
         scores, found = take_apart(plan, songs, benches if separated else [])
         apart = found if separated else None
-    rows = [row for bench in benches for row in part_rows(bench, styles, apart)]
+    rows = [row for bench in benches for row in part_rows(bench, styles, apart, labelled=labelled)]
     if "separation" in wanted:
         rows += separation_rows(scores)
     return rows, scores
@@ -346,7 +355,9 @@ def _rendered_rows(options: argparse.Namespace, plan: Plan) -> list[Row]:
     if "drums" in options.only:
         training = listed(corpus, "train", STYLE_PIECES) if options.corpus else None
         styles = learn_styles(training, plan.results, plan.jobs)
-    rows, scores = rows_of(plan, songs, options.only, options.contexts, styles, options.pieces)
+    rows, scores = rows_of(
+        plan, songs, options.only, options.contexts, styles, options.pieces, labelled=True
+    )
     if "separation" in options.only:
         unseen = listed(corpus, "test-font", min(FONT_PIECES, options.pieces))
         if unseen:
@@ -360,7 +371,8 @@ def _multitrack_rows(options: argparse.Namespace, plan: Plan) -> list[Row]:
     if not songs:
         print(f"no song in {options.multitracks} can be measured on", file=sys.stderr)
         return []
-    return rows_of(plan, songs, options.only, options.contexts, None, len(songs))[0]
+    rows, _ = rows_of(plan, songs, options.only, options.contexts, None, len(songs), labelled=False)
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:

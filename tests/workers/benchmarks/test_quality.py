@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_checkpoints import write_tiny_checkpoints
-from workers.benchmarks.quality import main
+from workers.benchmarks.held_out import listed
+from workers.benchmarks.quality import Plan, main, rows_of
+from workers.benchmarks.weights import Weights
 from workers.training.data.corpus import write_corpus
 from workers.training.data.soundfont import find_fonts
 
@@ -31,7 +33,7 @@ def test_the_table_of_random_weights_meets_no_bar_of_music(
         "--only", "drums", "separation", "--json", str(figures),
     ]  # fmt: skip
     assert main(arguments) == 0
-    rows = {row["measure"]: row for row in json.loads(figures.read_text())["rendered"]}
+    found = {row["measure"]: row for row in json.loads(figures.read_text())["rendered"]}
     for title in (
         "onset correlation with the context",
         "beat F1 alone against the known beats",
@@ -42,12 +44,12 @@ def test_the_table_of_random_weights_meets_no_bar_of_music(
         "SDR of drums, dB",
         "gain over mixture or silence, mean of stems, dB",
     ):
-        assert rows[title]["bar"], title
-        assert rows[title]["columns"], title
-    assert rows["onset correlation with the context"]["met"] is False
-    assert rows["SDR of drums, dB"]["met"] is False
+        assert found[title]["bar"], title
+        assert found[title]["columns"], title
+    assert found["onset correlation with the context"]["met"] is False
+    assert found["SDR of drums, dB"]["met"] is False
     # Random weights redo bars badly, but what is kept is the original's own.
-    assert rows["kept samples that are the original's own"]["met"] is True
+    assert found["kept samples that are the original's own"]["met"] is True
     assert "NOT MET" in capsys.readouterr().out
 
     # Again from what is kept: nothing is measured anew, and the figures are the same.
@@ -55,6 +57,13 @@ def test_the_table_of_random_weights_meets_no_bar_of_music(
     assert main(arguments) == 0
     assert figures.read_text() == first
     assert "drums:" not in capsys.readouterr().err
+
+    # What is known of rendered pieces is told by their labels, with or without a style classifier.
+    plan = Plan(Weights(weights), 0, 1, 1, tmp_path / "kept" / "results", 1)
+    songs = listed(corpus, "test", 10)
+    for labelled, title in ((True, "the known beats"), (False, "beats tracked in the full mix")):
+        rows = rows_of(plan, songs, ["drums"], [], None, 2, labelled=labelled)[0]
+        assert f"beat F1 alone against {title}" in {row.title for row in rows}
 
 
 def test_a_folder_that_is_not_there_is_said(
