@@ -44,7 +44,7 @@ class Recipe:
     steps: int = 200
     seed: int = 1
     batch: int = 4
-    peak: float = 6e-3
+    peak: float = 3e-3
     rank: int = 8
     alpha: int = 16
     preserve: float = 0.5

@@ -20,8 +20,8 @@ from workers.training.data.soundfont import find_fonts
 from workers.training.generator.examples import Example
 
 SECONDS = 14.0
-CATALOGUE, NEW_SONGS = 16, 4
-STEPS = 80
+CATALOGUE, NEW_SONGS = 40, 8
+STEPS = 120
 OTHERS = ("rock", "bossa nova", "house", "hip-hop", "reggae", "country")
 FALLS, STAYS = 0.02, 0.05
 
