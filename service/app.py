@@ -4,15 +4,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from checkpoints.errors import CheckpointError
 from service import health
 from service.auth import ServiceKeys
+from service.auth.custody import Custody
+from service.auth.seal import SealKeys
 from service.catalog import endpoints as catalog
 from service.consent import endpoints as consent
+from service.consent.export import endpoints as export
+from service.consent.mandates import endpoints as mandates
+from service.consent.ownership import endpoints as ownership
+from service.consent.record import endpoints as record
 from service.consent.training import endpoints as training
 from service.database import Database
 from service.edge import BodyLimit, Observation, SecurityHeaders
@@ -24,21 +32,45 @@ from service.errors import (
     install,
     problem_response,
 )
+from service.ingestion import dispute_endpoints as disputes
 from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
+from service.previews import endpoints as previews
 from service.provenance import endpoints as provenance
 from service.remixes import endpoints as remixes
+from service.royalties import endpoints as royalties
 from service.settings import Settings, get_settings
 from service.storage import ObjectStore
+from service.takedown import endpoints as takedown
 from service.templates import endpoints as templates
 from service.web import endpoints as web
 
-ROOMS = (catalog, templates, ingestion, consent, training, remixes, provenance, web)
+log = structlog.get_logger(__name__)
+
+ROOMS = (
+    catalog,
+    templates,
+    ingestion,
+    disputes,
+    consent,
+    export,
+    mandates,
+    record,
+    ownership,
+    training,
+    remixes,
+    royalties,
+    takedown,
+    previews,
+    provenance,
+    web,
+)
 EVERYWHERE: dict[int | str, dict[str, Any]] = {
     400: catalog.problem("`body-unreadable`"),
     413: catalog.problem("`body-too-large`"),
     422: catalog.problem("`invalid-request`"),
     500: catalog.problem("`internal`: a bug of ours; nothing was changed"),
+    503: catalog.problem("`service-busy`: try again after `Retry-After` seconds"),
 }
 DESCRIPTION = """\
 Remixes that the artist allowed. An artist and a label register a track and its shares, make a
@@ -47,6 +79,16 @@ file whose credential says how it was made.
 
 Every error is a problem document (RFC 9457) with a stable `type`.
 """
+
+
+class ServiceBusy(Problem):
+    """The database has no connection free, or somebody else writes for too long."""
+
+    status = 503
+    slug = "service-busy"
+    title = "The service is busy"
+    limit = "connections to the database"
+    changed_by = "the operator; or nobody, if you try again a little later"
 
 
 class BodyUnreadable(Problem):
@@ -58,7 +100,7 @@ class BodyUnreadable(Problem):
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application, with its state: `settings`, `database`, `objects`, `keys`.
+    """The application. Its state: `settings`, `database`, `objects`, `keys`, `custody`, `seals`.
 
     The database must have been migrated (`/readyz` says so if not).
     """
@@ -81,10 +123,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = Database(settings.database)
     app.state.objects = ObjectStore(settings.objects)
     app.state.keys = ServiceKeys.load(settings)
+    app.state.custody = Custody(settings)
+    app.state.seals = SealKeys(settings)
     install(app)
     _install_checkpoint_errors(app)
     _install_unstorable_value(app)
     _install_unreadable_body(app)
+    _install_busy_database(app)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observation)
@@ -123,3 +168,19 @@ def _install_unreadable_body(app: FastAPI) -> None:
         return problem_response(
             BodyUnreadable("send JSON as UTF-8 text (RFC 8259)"), request.url.path
         )
+
+
+def _install_busy_database(app: FastAPI) -> None:
+    # Nothing was changed, and trying again helps: that is no bug of ours, which a 500 would say.
+    @app.exception_handler(PoolTimeout)
+    @app.exception_handler(OperationalError)
+    async def on_busy(request: Request, error: Exception) -> JSONResponse:
+        lost = isinstance(error, OperationalError) and error.connection_invalidated
+        if not (isinstance(error, PoolTimeout) or lost or "database is locked" in str(error)):
+            raise error
+        log.warning("database_busy", path=request.url.path, error=str(error))
+        busy = ServiceBusy(
+            "the database is busy and nothing was changed; try again in a moment",
+            headers={"Retry-After": "2"},
+        )
+        return problem_response(busy, request.url.path)

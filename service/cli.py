@@ -15,6 +15,8 @@ from rich.markup import escape
 from checkpoints.commands import app as models_app
 from checkpoints.errors import CheckpointError
 from service.auth.bearer import Role
+from service.consent.commands import app as keys_app
+from service.consent.commands import sign
 from service.errors import Problem
 from service.settings import get_settings
 
@@ -26,8 +28,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models_app, name="models", help="The models: what is known, bundled and pulled.")
+app.add_typer(keys_app, name="keys", help="A party's own key: made, proved, replaced.")
 bench_app = typer.Typer(no_args_is_help=True)
-app.add_typer(bench_app, name="bench", help="Measure the bundled models.")
+app.add_typer(bench_app, name="bench", help="Measure the bundled models, and the service.")
 
 err = Console(stderr=True, highlight=False)
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -114,7 +117,9 @@ def relay() -> None:
     from service.database import Database
     from service.jobs.relay import run_relay
     from service.logs import configure_logs
+    from service.previews.sweeping import sweep
     from service.queue import CeleryBell, celery_app
+    from service.storage import ObjectStore
 
     configure_logs()
     settings = get_settings()
@@ -122,7 +127,8 @@ def relay() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     bell = CeleryBell(celery_app(settings))
-    run_relay(Database(settings.database), settings, bell, stop)
+    database, objects = Database(settings.database), ObjectStore(settings.objects)
+    run_relay(database, settings, bell, stop, chores=[lambda: sweep(database, objects)])
 
 
 @app.command()
@@ -179,6 +185,49 @@ def verify(
     raise typer.Exit(verify_command(file, as_json=json))
 
 
+@app.command("verify-grant")
+def verify_grant(
+    file: Annotated[Path, typer.Argument(help="A grant from `GET /v1/grants/{id}/export`.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="The parties' public keys (JWK Set), from elsewhere: only they count."),
+    ] = None,
+    service_keys: Annotated[
+        Path | None,
+        typer.Option(help="The service's sealing keys (JWK Set), from elsewhere."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check an exported grant without the service; ends with 0 only when nothing fails."""
+    from service.consent.export.command import verify_grant_command
+
+    raise typer.Exit(verify_grant_command(file, keys=keys, service_keys=service_keys, as_json=json))
+
+
+@app.command()
+def audit(
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    head: Annotated[
+        str | None, typer.Option(help="NUMBER:SHA256 that an earlier audit printed.")
+    ] = None,
+) -> None:
+    """Compute the whole ledger again; ends with 0 only when nothing differs."""
+    from service.royalties.command import audit_command
+
+    raise typer.Exit(audit_command(as_json=json, kept_head=head))
+
+
+@app.command()
+def settle(period: Annotated[str, typer.Argument(help="A month that ended: 2026-11.")]) -> None:
+    """Post what the plays of an ended month earned; safe to repeat."""
+    from service.royalties.command import settle_command
+
+    raise typer.Exit(settle_command(period))
+
+
+app.command()(sign)
+
+
 def _bench(name: str, arguments: list[str]) -> None:
     command = [sys.executable, "-m", "workers.benchmarks", name, *arguments]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
@@ -194,6 +243,34 @@ def bench_quality(context: typer.Context) -> None:
 def bench_listen(context: typer.Context) -> None:
     """Write a page to listen to the bundled models, with pictures and faults by figures."""
     _bench("listen", context.args)
+
+
+@bench_app.command("revocation")
+def bench_revocation(
+    runs: Annotated[int, typer.Option(min=0, help="Generations to revoke in the middle.")] = 20,
+    races: Annotated[int, typer.Option(min=0, help="Races on each database.")] = 1000,
+    postgres: Annotated[
+        str | None, typer.Option(help="An EMPTY PostgreSQL database to race on (SQLAlchemy URL).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the pauses.")] = 1,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure how soon a revocation stops a generation, and race it against publications."""
+    import logging
+
+    from service.bench.command import revocation_command
+    from service.logs import configure_logs
+
+    configure_logs()
+    # One line for each job would bury the table.
+    logging.getLogger().setLevel(logging.WARNING)
+    raise typer.Exit(
+        revocation_command(
+            runs=runs, races=races, models=None, postgres=postgres, seed=seed, file=json
+        )
+    )
 
 
 @bench_app.command("curve", context_settings=PASS_ON)

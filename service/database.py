@@ -7,16 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     DateTime,
     Dialect,
     Engine,
+    Integer,
     MetaData,
     TypeDecorator,
     create_engine,
     event,
 )
 from sqlalchemy.orm import DeclarativeBase, Session
+
+SequenceId = BigInteger().with_variant(Integer, "sqlite")
+"""A row's number; SQLite counts only its own kind of integer by itself."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -65,6 +70,23 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+_KEPT = "reprise_kept"
+
+
+def keep(session: Session, row: Base) -> None:
+    """Write a row when the session ends, whether or not its own transaction is committed.
+
+    For what must be on record although nothing else happened, such as a refusal. The block that
+    opened the session raises if the row cannot be written.
+    """
+    session.info.setdefault(_KEPT, []).append(row)
+
+
+def may_write(session: Session) -> bool:
+    """Whether the session is a `transaction()`, so that what is added to it is committed."""
+    return bool(session.connection().get_execution_options().get("reprise_write", False))
+
+
 class Database:
     """An engine and its two kinds of session.
 
@@ -81,22 +103,36 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A read-write session, committed at the end of the block, rolled back on an error."""
-        with (
-            Session(
-                self.engine.execution_options(reprise_write=True), expire_on_commit=False
-            ) as session,
-            session.begin(),
-        ):
+        with self._session(writes=True) as session, session.begin():
             yield session
 
     @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """A session that only reads; nothing it does is kept."""
-        with Session(self.engine, expire_on_commit=False) as session:
+    def snapshot(self, *, steady: bool = False) -> Iterator[Session]:
+        """A session that only reads; of what it does only `keep`'s rows are kept.
+
+        A `steady` one sees a single state of the database in all its statements (SQLite's always
+        do).
+        """
+        with self._session(writes=False) as session:
+            if steady and self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             try:
                 yield session
             finally:
                 session.rollback()
+
+    @contextmanager
+    def _session(self, *, writes: bool) -> Iterator[Session]:
+        engine = self.engine.execution_options(reprise_write=True) if writes else self.engine
+        session = Session(engine, expire_on_commit=False)
+        try:
+            with session:
+                yield session
+        finally:
+            rows = session.info.pop(_KEPT, ())
+            if rows:
+                with self.transaction() as keeping:
+                    keeping.add_all(rows)
 
     def dispose(self) -> None:
         """Close the pooled connections."""

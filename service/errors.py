@@ -22,13 +22,16 @@ log = structlog.get_logger(__name__)
 class Problem(Exception):
     """A refusal with its HTTP status and stable type (RFC 9457 section 3).
 
-    Subclasses set `status`, `slug` and `title`; an instance carries the `detail` of this
-    occurrence (what was met and the way out) and optional extension members.
+    Subclasses set `status`, `slug` and `title`; where a limit was met, `limit` names it and
+    `changed_by` who can change it. An instance carries the `detail` of this occurrence (what was
+    met and the way out) and optional extension members, which may say `limit` more exactly.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    limit: ClassVar[str | None] = None
+    changed_by: ClassVar[str | None] = None
 
     def __init__(
         self, detail: str, *, headers: Mapping[str, str] | None = None, **extensions: Any
@@ -53,7 +56,9 @@ class Problem(Exception):
         }
         if instance is not None:
             body["instance"] = instance
-        return {**self.extensions, **body}
+        limit = {"limit": self.limit, "changed_by": self.changed_by}
+        met = {name: value for name, value in limit.items() if value is not None}
+        return {**met, **self.extensions, **body}
 
 
 class NotFound(Problem):

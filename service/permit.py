@@ -11,7 +11,7 @@ from typing import Literal
 
 from service.errors import Problem
 
-Purpose = Literal["upload", "ingest", "remix", "listen", "train"]
+Purpose = Literal["upload", "ingest", "preview", "remix", "listen", "train"]
 
 
 class PermitDenied(Problem):
@@ -27,8 +27,9 @@ class Permit:
     """What the gate said yes to.
 
     `generation` is the grant's live counter when the gate opened; self-grants (an owner's own
-    upload) have `grant_id` None. `checkpoints` maps the card names that may be used to digests;
-    `training` maps the training grants that adapters among them rest on to their generations.
+    upload or preview) have `grant_id` None. `checkpoints` maps the card names that may be used to
+    digests; `training` maps the training grants that adapters among them rest on to their
+    generations.
     """
 
     purpose: Purpose

@@ -30,6 +30,17 @@ class Settings(BaseSettings):
         None, description="Ed25519 private JWK (JSON) that signs job tokens; unset: made in home."
     )
 
+    custody_keys: SecretStr | None = Field(
+        None,
+        description="JWK Set (JSON) of 256-bit oct keys that encrypt the parties' keys which the "
+        "service keeps; the first encrypts. Unset: made in home.",
+    )
+    seal_keys: SecretStr | None = Field(
+        None,
+        description="JWK Set (JSON) of Ed25519 private keys; the first seals exported grants, all "
+        "are published. Unset: made in home.",
+    )
+
     max_upload_bytes: int = 512 * 1024 * 1024
     max_track_seconds: float = 900.0
     min_track_seconds: float = 3.0
@@ -43,6 +54,12 @@ class Settings(BaseSettings):
     job_deadline_seconds: float = 1800.0
     lease_seconds: float = 15.0
     max_attempts: int = 3
+    previews_per_version: int = Field(
+        64, ge=0, description="Previews of one template version that are kept at a time."
+    )
+    plays_per_hour: int = Field(
+        20, ge=1, description="Plays of one remix that are counted for its listener in an hour."
+    )
     separator: str = Field("auto", description="Card name, or auto: htdemucs if pulled.")
 
     @property

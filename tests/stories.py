@@ -10,6 +10,7 @@ from joserfc.jwk import OKPKey
 from service.auth import Principal, Role, ServiceKeys, mint_token
 from service.catalog.models import WHOLE_PPM, Track
 from service.catalog.parties import register_party
+from service.catalog.possession import registration_proof
 from service.catalog.schemas import NewParty, NewTrack
 from service.catalog.tracks import register_track
 from service.consent import gate
@@ -66,7 +67,12 @@ class Story:
         role: Role = "artist" if kind == "artist" else "label"
         principal = Principal(subject=f"{name}-{uuid4().hex[:6]}", role=role)
         new = NewParty.model_validate(
-            {"kind": kind, "name": name, "public_key": key.as_dict(private=False)}
+            {
+                "kind": kind,
+                "name": name,
+                "public_key": key.as_dict(private=False),
+                "proof": registration_proof(key, principal.subject),
+            }
         )
         with self.database.transaction() as session:
             party = register_party(session, principal, new)

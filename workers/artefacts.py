@@ -43,6 +43,11 @@ class Made:
         return dict(self.meta.get("objects", {}))
 
     @property
+    def named(self) -> list[str]:
+        """The SHA-256 of every object that it rests on."""
+        return [*self.objects.values(), *([self.object_sha256] if self.object_sha256 else [])]
+
+    @property
     def main_object(self) -> str:
         """The SHA-256 of the stage's one object; raises `ValueError` where there are several."""
         if self.object_sha256 is None:
@@ -68,8 +73,7 @@ def find(database: Database, objects: ObjectStore, key: str) -> Made | None:
         if row is None:
             return None
         made = Made(row.key, row.stage, row.object_sha256, row.media_type, row.meta, cached=True)
-    named = [*made.objects.values(), *([made.object_sha256] if made.object_sha256 else [])]
-    return made if all(objects.exists(digest) for digest in named) else None
+    return made if all(objects.exists(digest) for digest in made.named) else None
 
 
 def keep(session: Session, made: Made) -> None:

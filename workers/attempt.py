@@ -22,6 +22,7 @@ from service.consent import gate
 from service.consent.refusals import ConsentRevoked
 from service.database import now
 from service.errors import Problem
+from service.ingestion.retention import hold_objects, release_objects
 from service.jobs import lease as leases
 from service.jobs.events import emit
 from service.jobs.finish import finish
@@ -36,6 +37,15 @@ from workers.watch import OVERALL, Stopped, Watch
 from workers.workplace import Workplace
 
 log = structlog.get_logger(__name__)
+
+
+class ArtefactGone(Problem):
+    """What a stage made was deleted before the job named it; the stage is attempted again."""
+
+    status = 503
+    slug = "artefact-gone"
+    title = "What the stage made was deleted"
+
 
 RETRY_SECONDS = 1.0
 """Pause before the second attempt at a stage that failed; doubled before the third."""
@@ -121,13 +131,21 @@ class Attempt:
             made = do(permit, Work(place, lease, record, watch, self.folder))
             if made is None:
                 return
-            watch.check()
-            with place.database.transaction() as session:
-                self._advance(session, made)
+            try:
+                watch.check()
+                with place.database.transaction() as session:
+                    self._advance(session, made)
+            except (StaleLease, Stopped):
+                self._forget(made)
+                raise
 
     def _advance(self, session: Session, made: Made) -> None:
         lease = self.lease
         leases.hold(session, lease)
+        # Whoever deletes the last job's use of the same artefact waits, or has come first.
+        hold_objects(session, [made.key, *made.named])
+        if not all(self.workplace.objects.exists(digest) for digest in made.named):
+            raise ArtefactGone(f"what {lease.stage} made was deleted meanwhile; it is made again")
         keep(session, made)
         job = session.get_one(Job, lease.job_id, populate_existing=True)
         stages = STAGES[job.kind]
@@ -144,6 +162,15 @@ class Attempt:
         )
         leases.release(session, lease)
         owe(session, job.id, job.kind, following)
+
+    def _forget(self, made: Made) -> None:
+        """Delete what the stage made for nobody: the job ended meanwhile, or is another worker's.
+
+        Where that worker made the very same, it finds it gone and makes it again.
+        """
+        if not made.cached:
+            with self.workplace.database.transaction() as session:
+                release_objects(session, self.workplace.objects, made.named)
 
     def _end(self, state: JobState, reason: str, detail: str, cause: Exception) -> None:
         self.outcome = state.value

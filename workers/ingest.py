@@ -15,6 +15,7 @@ from service.permit import Permit
 from service.settings import Settings
 from service.storage import ObjectStore
 from workers.audio import Audio, decode, read_audio, write_audio
+from workers.fingerprint import fingerprint
 from workers.mixing import add
 
 MIX = "mix"
@@ -34,9 +35,10 @@ def ingest_track(
     stop: Callable[[], None] | None = None,
     hold: Callable[[Session], None] = lambda _session: None,
 ) -> None:
-    """Decode a track's uploads, check that they fit, keep them as WAV and make the track ready.
+    """Decode a track's uploads, check that they fit, keep them as WAV and settle the track.
 
-    Without a mix, the mix is the sum of the stems. All or nothing: a refusal is written to the
+    It is ready then, or held where it sounds like another party's. Without a mix, the mix is the
+    sum of the stems. All or nothing: a refusal is written to the
     track, and the files sent go with it. Safe to repeat; a second attempt finds what the first
     one settled.
 
@@ -131,6 +133,7 @@ def _keep(
     mix: Audio,
     hold: Callable[[Session], None],
 ) -> None:
+    landmarks = fingerprint(permit, mix)
     digests: dict[str, str] = {}
     try:
         for name, path in paths.items():
@@ -150,6 +153,7 @@ def _keep(
                 duration_seconds=mix.duration,
                 sample_rate=mix.sample_rate,
                 channels=mix.channels,
+                landmarks=landmarks,
             )
     finally:
         # What no row names (the transaction failed, or another attempt settled it) goes.

@@ -43,7 +43,10 @@ class TrackEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemixOrder:
-    """What a remix job asks for, and by whose consent; `seed` is the one that was recorded."""
+    """What a remix job asks for, and by whose consent; `seed` is the one that was recorded.
+
+    A preview has no grant: `grant_id`, `grant_sha256` and `generation` are None.
+    """
 
     template_id: str
     template_version: int
@@ -52,9 +55,9 @@ class RemixOrder:
     choices: Choices
     choices_sha256: str
     seed: int
-    grant_id: str
-    grant_sha256: str
-    generation: int
+    grant_id: str | None
+    grant_sha256: str | None
+    generation: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class JobRecord:
 
     @property
     def remix(self) -> RemixOrder:
-        """The order of a remix job; raises `NotARemix` for an ingestion."""
+        """The order of a remix or a preview; raises `NotARemix` for an ingestion."""
         if self.order is None:
             raise NotARemix(f"job {self.job_id} is an ingestion")
         return self.order
@@ -123,7 +126,7 @@ def load_record(session: Session, job_id: str) -> JobRecord:
 
 
 def _order(session: Session, job: Job) -> RemixOrder | None:
-    if job.kind != "remix":
+    if job.kind == "ingest":
         return None
     version = session.scalars(
         select(TemplateVersion).where(
@@ -131,9 +134,9 @@ def _order(session: Session, job: Job) -> RemixOrder | None:
             TemplateVersion.version == job.template_version,
         )
     ).one()
-    grant = session.get_one(Grant, job.grant_id)
+    grant = None if job.kind == "preview" else session.get_one(Grant, job.grant_id)
     choices = Choices.model_validate(job.choices)
-    if job.generation is None or choices.seed is None:
+    if (job.generation is None) != (grant is None) or choices.seed is None:
         raise NotARemix(f"job {job.id} lacks its grant's generation or its seed")
     return RemixOrder(
         template_id=version.template_id,
@@ -143,7 +146,7 @@ def _order(session: Session, job: Job) -> RemixOrder | None:
         choices=choices,
         choices_sha256=choices.sha256(),
         seed=choices.seed,
-        grant_id=grant.id,
-        grant_sha256=hashlib.sha256(grant.payload).hexdigest(),
+        grant_id=None if grant is None else grant.id,
+        grant_sha256=None if grant is None else hashlib.sha256(grant.payload).hexdigest(),
         generation=job.generation,
     )

@@ -63,20 +63,25 @@ def load_or_make(path: Path) -> OKPKey:
     Two processes that start together agree on one key: the first link wins.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = OKPKey.generate_key("Ed25519", auto_kid=True)
-        # mkstemp opens with mode 0600, so the key is never readable by others.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w") as sink:
-                json.dump(made.as_dict(private=True), sink)
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+        write_once(path, json.dumps(made.as_dict(private=True)))
     return _parse(path.read_text(), str(path))
+
+
+def write_once(path: Path, secret: str) -> None:
+    """Write a secret to a new file (mode 0600); one that is there meanwhile stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # mkstemp opens with mode 0600, so the key is never readable by others.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w") as sink:
+            sink.write(secret)
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
 
 
 def _parse(text: str, where: str) -> OKPKey:

@@ -7,8 +7,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.auth import Principal, RoleForbidden
+from service.auth.custody import Custody
+from service.catalog import party_keys
 from service.catalog.models import Party
 from service.catalog.schemas import NewParty
+from service.database import new_id
 from service.errors import Conflict, NotFound, Problem
 
 
@@ -27,27 +30,38 @@ class PartyNeeded(Problem):
     title = "Register as a party first"
 
 
-def register_party(session: Session, principal: Principal, new: NewParty) -> Party:
+def register_party(
+    session: Session, principal: Principal, new: NewParty, custody: Custody | None = None
+) -> Party:
     """Register a party for the caller (an operator may name another subject).
 
-    Raises `RoleForbidden` or `PartyExists`.
+    `custody` keeps the key of a party that chose the service's. Raises `RoleForbidden`,
+    `ProofInvalid` or `PartyExists`.
     """
     subject = new.subject or principal.subject
     if subject != principal.subject and principal.role != "operator":
         raise RoleForbidden("only an operator registers a party for another subject")
-    kid = new.public_key.thumbprint()
+    if subject != principal.subject and new.custody == "service":
+        raise RoleForbidden(
+            "the service keeps a key at the party's own wish; let it register itself",
+            limit="custody is the party's own choice",
+            changed_by=subject,
+        )
     party = Party(
+        id=new_id("pty"),
         kind=new.kind,
         name=new.name,
         subject=subject,
         isni=new.isni,
         ipi=new.ipi,
-        public_key=new.public_key.members(),
-        kid=kid,
     )
+    key = party_keys.first_key(party, new, custody)
+    party.kid, party.public_key = key.kid, key.public_key
     try:
         with session.begin_nested():
             session.add(party)
+            session.flush()
+            session.add(key)
     except IntegrityError:
         raise PartyExists(
             "this subject already acts for a party, or this key is registered already"

@@ -1,14 +1,18 @@
 """Who owns what, exactly: the shares of a track, and therefore who must sign for it."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import rfc8785
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.catalog.models import WHOLE_PPM, Party, Share
+from service.catalog.models import WHOLE_PPM, Party, Share, Track
 from service.catalog.schemas import NewShare
-from service.errors import Problem
+from service.errors import NotFound, Problem
 
 
 class SharesDoNotSum(Problem):
@@ -17,6 +21,8 @@ class SharesDoNotSum(Problem):
     status = 422
     slug = "shares-do-not-sum"
     title = "Shares must sum to exactly 1,000,000 parts per million"
+    limit = "1,000,000 parts per million a side"
+    changed_by = "who sends the shares"
 
 
 class ShareDuplicate(Problem):
@@ -25,6 +31,8 @@ class ShareDuplicate(Problem):
     status = 422
     slug = "share-duplicate"
     title = "A party has one share of each side"
+    limit = "one share of a side for a party"
+    changed_by = "who sends the shares"
 
 
 class PartyUnknown(Problem):
@@ -33,6 +41,8 @@ class PartyUnknown(Problem):
     status = 422
     slug = "party-unknown"
     title = "A share names an unknown party"
+    limit = "registered parties"
+    changed_by = "the party itself, by registering"
 
 
 def check_shares(shares: Iterable[NewShare]) -> None:
@@ -80,3 +90,41 @@ def owns(session: Session, party_id: str, track_id: str) -> bool:
         .limit(1)
     )
     return found is not None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipInForce:
+    """A version of a track's ownership, and the SHA-256 (hex) of the shares it states."""
+
+    version: int
+    sha256: str
+
+
+def parts_of(shares: Iterable[Share | NewShare]) -> list[dict[str, Any]]:
+    """`{party, side, ppm}` of every share, sorted by side and party: what is hashed and signed."""
+    return [
+        {"party": share.party_id, "side": share.side, "ppm": share.ppm}
+        for share in sorted(shares, key=lambda s: (s.side, s.party_id))
+    ]
+
+
+def parts_sha256(parts: Sequence[dict[str, Any]]) -> str:
+    """The SHA-256 (hex) of the parts' RFC 8785 bytes."""
+    return hashlib.sha256(rfc8785.dumps(list(parts))).hexdigest()
+
+
+def ownership_in_force(session: Session, track_id: str) -> OwnershipInForce:
+    """The version in force, with the hash of what the shares registry says now.
+
+    Raises `NotFound`.
+    """
+    version = session.scalar(select(Track.ownership_version).where(Track.id == track_id))
+    if version is None:
+        raise NotFound("no such track")
+    # Columns, not entities: what this session read before must not answer for the registry.
+    rows = session.execute(
+        select(Share.party_id, Share.side, Share.ppm).where(Share.track_id == track_id)
+    ).all()
+    parts = [{"party": row.party_id, "side": row.side, "ppm": row.ppm} for row in rows]
+    parts.sort(key=lambda part: (part["side"], part["party"]))
+    return OwnershipInForce(version, parts_sha256(parts))

@@ -7,10 +7,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.auth import Principal
-from service.catalog.models import Share, Track
+from service.catalog.models import Ownership, Share, Track
 from service.catalog.parties import party_of, require_party
 from service.catalog.schemas import NewTrack
-from service.catalog.shares import check_shares, owns, require_known
+from service.catalog.shares import check_shares, owns, parts_of, parts_sha256, require_known
 from service.errors import Conflict, NotFound, Problem
 
 
@@ -30,7 +30,7 @@ class RegistrarWithoutShare(Problem):
 
 
 def register_track(session: Session, principal: Principal, new: NewTrack) -> Track:
-    """Register a track and its shares.
+    """Register a track and its shares, which are version 1 of its ownership.
 
     Raises `PartyNeeded`, `RegistrarWithoutShare`, `SharesDoNotSum`, `ShareDuplicate`,
     `PartyUnknown` or `TrackExists`.
@@ -55,6 +55,20 @@ def register_track(session: Session, principal: Principal, new: NewTrack) -> Tra
     except IntegrityError:
         raise TrackExists(f"ISRC {new.isrc} belongs to a registered track") from None
     session.refresh(track)
+    parts = parts_of(track.shares)
+    session.add(
+        Ownership(
+            track_id=track.id,
+            version=track.ownership_version,
+            shares=parts,
+            sha256=parts_sha256(parts),
+            state="in_force",
+            proposed_by=party.id,
+            proposed_at=track.created_at,
+            in_force_at=track.created_at,
+        )
+    )
+    session.flush()
     return track
 
 

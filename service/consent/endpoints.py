@@ -5,10 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.auth import Principal, require
-from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner, problem
-from service.consent import gate, grants
+from service.catalog import party_keys
+from service.catalog.endpoints import (
+    AUTH_PROBLEMS,
+    NOT_FOUND,
+    Kid,
+    Limit,
+    Offset,
+    Owner,
+    problem,
+)
+from service.catalog.schemas import KeyLoss, PartyKeyList
+from service.consent import grants, losses
 from service.consent.catalog import open_catalog
 from service.consent.schemas import Catalog, GrantAnswer, GrantList, NewGrant, NewSignature
+from service.consent.signatures import TYPE
+from service.consent.signers import offered_signature
 
 router = APIRouter(prefix="/v1", tags=["consent"])
 
@@ -29,7 +41,7 @@ def read_catalog(request: Request, who: Anyone, limit: Limit = 50, offset: Offse
     responses={
         **AUTH_PROBLEMS,
         **NOT_FOUND,
-        409: problem("`track-not-ready`"),
+        409: problem("`track-not-ready`, `track-held`, `version-discarded`"),
         422: problem("`invalid-request`"),
     },
 )
@@ -54,13 +66,24 @@ def create_grant(request: Request, response: Response, new: NewGrant, who: Owner
         return grants.answer(grant)
 
 
-@router.get("/grants", summary="List a track's grants", responses={**AUTH_PROBLEMS, **NOT_FOUND})
+@router.get("/grants", summary="List grants", responses={**AUTH_PROBLEMS, **NOT_FOUND})
 def list_grants(
-    request: Request, who: Owner, track_id: Annotated[str, Query(max_length=40)]
+    request: Request,
+    who: Owner,
+    track_id: Annotated[
+        str | None, Query(max_length=40, description="Only those of one of your tracks.")
+    ] = None,
+    waiting: Annotated[
+        bool, Query(description="Only those that you can sign and have not, for whomever.")
+    ] = False,
+    limit: Limit = 50,
+    offset: Offset = 0,
 ) -> GrantList:
-    """Every grant of one of your tracks, newest first."""
+    """The grants that you may read (an operator: all), newest first."""
     with request.app.state.database.snapshot() as session:
-        found = grants.list_grants(session, who, track_id)
+        found = grants.list_grants(
+            session, who, track_id, waiting=waiting, limit=limit, offset=offset
+        )
         return GrantList(items=[grants.answer(grant) for grant in found])
 
 
@@ -78,27 +101,68 @@ def read_grant(request: Request, grant_id: str, who: Owner) -> GrantAnswer:
     responses={
         **AUTH_PROBLEMS,
         **NOT_FOUND,
-        403: problem("`signer-not-required`, `consent-revoked`, `party-needed`"),
-        409: problem("`template-mismatch`: the track's audio changed since"),
+        403: problem(
+            "`signer-not-required`, `consent-revoked`, `ownership-changed`, `key-lost`, "
+            "`key-retired`, `mandate-not-open`, `mandate-revoked`, `mandate-insufficient`, "
+            "`party-needed`"
+        ),
+        409: problem("`template-mismatch`: the track's audio changed since; `key-not-in-custody`"),
         422: problem("`signature-invalid`, `invalid-request`"),
     },
 )
 def sign_grant(request: Request, grant_id: str, new: NewSignature, who: Owner) -> GrantAnswer:
-    """Add your party's signature over the grant's payload; the last one required opens it."""
-    with request.app.state.database.transaction() as session:
+    """Add your party's signature over the grant's payload; the last one required opens it.
+
+    Under a mandate it is added as the signature of `on_behalf_of`, and the grant shows that.
+    """
+    state = request.app.state
+    with state.database.transaction() as session:
+        payload = grants.visible_grant(session, who, grant_id).payload
+        protected, signature = offered_signature(session, state.custody, who, payload, TYPE, new)
         return grants.answer(
-            grants.add_signature(session, who, grant_id, new.protected, new.signature)
+            grants.add_signature(session, who, grant_id, protected, signature, new.on_behalf_of)
         )
 
 
-@router.delete(
-    "/grants/{grant_id}", summary="Revoke a grant", responses={**AUTH_PROBLEMS, **NOT_FOUND}
+@router.post(
+    "/grants/{grant_id}/renewal",
+    status_code=201,
+    summary="Make a grant anew after the ownership changed",
+    responses={
+        **AUTH_PROBLEMS,
+        **NOT_FOUND,
+        409: problem("`grant-stands`, `track-not-ready`, `track-held`, `version-discarded`"),
+        422: problem("`invalid-request`: its dates have passed"),
+    },
 )
-def revoke_grant(request: Request, grant_id: str, who: Owner) -> GrantAnswer:
-    """Take the consent back. Any one party with a share may; it holds at once and for good.
+def renew_grant(request: Request, response: Response, grant_id: str, who: Owner) -> GrantAnswer:
+    """A new grant of the same template version and dates, for the present owners to sign."""
+    state = request.app.state
+    with state.database.transaction() as session:
+        grant = grants.renew(session, state.settings, who, grant_id)
+        response.headers["Location"] = f"/v1/grants/{grant.id}"
+        return grants.answer(grant)
 
-    When this has returned, nothing more is published under the grant: running work stops at its
-    next step. Remixes that were published before stay published.
+
+@router.post(
+    "/parties/{party_id}/keys/{kid}/loss",
+    summary="Report the loss of a key",
+    responses={
+        **AUTH_PROBLEMS,
+        **NOT_FOUND,
+        403: problem("`role-forbidden`, `party-not-yours`"),
+        422: problem("`invalid-request`"),
+    },
+)
+def report_loss(
+    request: Request, party_id: str, kid: Kid, loss: KeyLoss, who: Owner
+) -> PartyKeyList:
+    """A key is lost, or another may have it. The party itself or an operator says so.
+
+    When this has returned, what it signed since `lost_since` opens nothing, and running work under
+    it stops; what it signed before stays good. The party signs again once an operator has let in
+    its new key (`…/recovery`). The answer lists every key that is lost with it.
     """
     with request.app.state.database.transaction() as session:
-        return grants.answer(gate.revoke(session, who, grant_id))
+        lost = losses.report_loss(session, who, party_id, kid, loss)
+        return PartyKeyList(items=[party_keys.answer(key, whole=True) for key in lost])

@@ -4,12 +4,12 @@ A request passes once (`admit`), its job token is used once (`consume`), and eve
 again (`permit`): signature, deadline, live generation, stage. Whatever is unknown stays shut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from service.auth import Principal, ServiceKeys
@@ -19,9 +19,22 @@ from service.catalog.shares import owns
 from service.catalog.tracks import is_owner, visible_track
 from service.consent import job_tokens
 from service.consent.job_tokens import GrantClaim, JobClaims
-from service.consent.models import Grant, TokenUse, TrainingGrant
+from service.consent.mandates import giving
+from service.consent.models import (
+    GateDecision,
+    Grant,
+    GrantSignature,
+    Mandate,
+    Preview,
+    TokenUse,
+    TrainingGrant,
+    TrainingSignature,
+    TrainingTrack,
+)
 from service.consent.payload import payload_sha256
-from service.consent.quota import insert_once, release_quota, take_quota
+from service.consent.previews import release_place, require_preview, require_wanted, take_place
+from service.consent.quota import insert_once, release_quota, take_quota, take_total
+from service.consent.record.decisions import caller, deciding, sha256_of
 from service.consent.refusals import (
     ChoicesChanged,
     ConsentRefused,
@@ -31,19 +44,23 @@ from service.consent.refusals import (
     JobTokenReplayed,
     StageNotPermitted,
     TerritoryNotGranted,
+    TrackNotReady,
+    require_unheld,
 )
 from service.consent.standing import end_of, find_open_grant, require_in_time, verify_standing
+from service.consent.takedowns import require_delivered
 from service.consent.training import adapters
 from service.consent.training.grants import concerns
 from service.consent.training.payload import TrainingAuthorization
 from service.consent.training.standing import end_of as end_of_training
 from service.consent.training.standing import require_live, verify_training
-from service.database import new_id, now
+from service.database import may_write, new_id, now
 from service.errors import NotFound
 from service.permit import Permit, PermitDenied
 from service.settings import Settings
 from service.templates.capability import cards_of, check_capability, check_controls, check_stems
 from service.templates.choices import Choices, check_choices, choices_sha256
+from service.templates.models import Template
 from service.templates.versions import get_version
 
 __all__ = [
@@ -51,20 +68,28 @@ __all__ = [
     "TrainingAdmission",
     "admit",
     "admit_ingest",
+    "admit_preview",
     "check_live",
     "check_training",
+    "close",
+    "close_training",
     "consume",
+    "end_mandate",
     "lock_for_publish",
     "permit",
     "permit_download",
+    "permit_hearing",
     "permit_listen",
     "permit_training",
     "permit_upload",
+    "release_place",
     "release_quota",
     "revoke",
     "revoke_training",
+    "supersede",
 ]
 
+ClosedState = Literal["revoked", "superseded"]
 UPLOAD_TIME = timedelta(hours=1)
 LISTEN_TIME = timedelta(hours=6)
 TRAIN_TIME = timedelta(hours=24)
@@ -106,48 +131,60 @@ def admit(
     Without `version` the newest one with an open grant counts. Raises `NotFound`,
     `ChoiceOutsideTemplate`, `PartNotSupported`, or a refusal of `service.consent.refusals`.
     """
-    grant = find_open_grant(session, template_id, version)
-    payload = verify_standing(session, grant)
-    require_in_time(payload)
-    terms = payload.authorization_details.terms
-    if not terms.covers(principal.territory):
-        raise TerritoryNotGranted(
-            f"granted in {', '.join(terms.territories)}; your token says "
-            f"{principal.territory or 'nothing'}"
+    with deciding(
+        session,
+        "remix",
+        job_id=job_id,
+        **_asked(principal),
+        **_known_template(session, template_id, version),
+    ) as decision:
+        grant = find_open_grant(session, template_id, version)
+        _note_grant(decision, grant)
+        payload = verify_standing(session, grant)
+        require_in_time(payload)
+        terms = payload.authorization_details.terms
+        if not terms.covers(principal.territory):
+            raise TerritoryNotGranted(
+                f"granted in {', '.join(terms.territories)}; your token says "
+                f"{principal.territory or 'nothing'}"
+            )
+        made = get_version(session, grant.template_id, grant.template_version)
+        track = _track(session, grant.track_id)
+        settled = choices.settled()
+        check_choices(made, settled, track)
+        check_capability(terms)
+        check_controls(terms, settled.controls)
+        check_stems(terms, {stem.name for stem in track.stems})
+        take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
+        take_total(session, grant, job_id, terms.quota_total)
+        training = adapters.consent_of(
+            session, cards_of(terms).values(), track.id, commercial=terms.commercial
         )
-    made = get_version(session, grant.template_id, grant.template_version)
-    track = _track(session, grant.track_id)
-    settled = choices.settled()
-    check_choices(made, settled, track)
-    check_capability(terms)
-    check_controls(terms, settled.controls)
-    check_stems(terms, {stem.name for stem in track.stems})
-    take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
-    training = adapters.consent_of(
-        session, cards_of(terms).values(), track.id, commercial=terms.commercial
-    )
-    moment = now()
-    deadline = min(
-        moment + timedelta(seconds=settings.job_deadline_seconds),
-        end_of(payload),
-        training.end or end_of(payload),
-    )
-    claims = _claims(
-        keys,
-        principal,
-        moment,
-        deadline,
-        job=job_id,
-        trk=track.id,
-        stages=job_tokens.REMIX_STAGES,
-        purpose="remix",
-        grant=GrantClaim(id=grant.id, gen=grant.generation, sha256=payload_sha256(grant.payload)),
-        tpl=made.reference,
-        params_sha256=settled.sha256(),
-        ckpt={name: card.digest for name, card in cards_of(terms).items()},
-        training=training.claims,
-    )
-    return Admission(token=job_tokens.mint(keys, claims), claims=claims, choices=settled)
+        moment = now()
+        deadline = min(
+            moment + timedelta(seconds=settings.job_deadline_seconds),
+            end_of(payload),
+            training.end or end_of(payload),
+        )
+        claims = _claims(
+            keys,
+            principal,
+            moment,
+            deadline,
+            job=job_id,
+            trk=track.id,
+            stages=job_tokens.REMIX_STAGES,
+            purpose="remix",
+            grant=GrantClaim(
+                id=grant.id, gen=grant.generation, sha256=payload_sha256(grant.payload)
+            ),
+            tpl=made.reference,
+            params_sha256=settled.sha256(),
+            ckpt={name: card.digest for name, card in cards_of(terms).items()},
+            training=training.claims,
+        )
+        decision.token_sha256 = sha256_of(claims.jti)
+        return Admission(token=job_tokens.mint(keys, claims), claims=claims, choices=settled)
 
 
 def admit_ingest(
@@ -163,19 +200,87 @@ def admit_ingest(
 
     Raises `NotFound` for everybody else.
     """
-    _require_owner(session, principal, track_id)
-    moment = now()
-    claims = _claims(
-        keys,
-        principal,
-        moment,
-        moment + timedelta(seconds=settings.job_deadline_seconds),
-        job=job_id,
-        trk=track_id,
-        stages=job_tokens.INGEST_STAGES,
-        purpose="ingest",
-    )
-    return Admission(token=job_tokens.mint(keys, claims), claims=claims)
+    with deciding(
+        session, "ingest", job_id=job_id, track_id=_known(session, track_id), **_asked(principal)
+    ) as decision:
+        _require_owner(session, principal, track_id)
+        moment = now()
+        claims = _claims(
+            keys,
+            principal,
+            moment,
+            moment + timedelta(seconds=settings.job_deadline_seconds),
+            job=job_id,
+            trk=track_id,
+            stages=job_tokens.INGEST_STAGES,
+            purpose="ingest",
+        )
+        decision.token_sha256 = sha256_of(claims.jti)
+        return Admission(token=job_tokens.mint(keys, claims), claims=claims)
+
+
+def admit_preview(
+    session: Session,
+    keys: ServiceKeys,
+    settings: Settings,
+    principal: Principal,
+    template_id: str,
+    version: int,
+    choices: Choices,
+    *,
+    job_id: str,
+) -> Admission:
+    """Let an owner hear a template version before anybody grants it (a self-grant).
+
+    The choices must lie within its terms, and adapters have their own consent; quotas, territories
+    and dates bind listeners only. Raises `NotFound` for everybody but an owner, `TrackNotReady`,
+    `TrackHeld`, `VersionDiscarded`, `PreviewsExhausted`, `ChoiceOutsideTemplate`,
+    `PartNotSupported`, or what `service.consent.training.adapters` raises.
+    """
+    with deciding(
+        session,
+        "preview",
+        job_id=job_id,
+        **_asked(principal),
+        **_known_template(session, template_id, version),
+    ) as decision:
+        template = session.get(Template, template_id)
+        party = party_of(session, principal)
+        if template is None or party is None or not owns(session, party.id, template.track_id):
+            raise NotFound("no such template")
+        made = get_version(session, template_id, version)
+        track = _track(session, made.track_id)
+        require_unheld(track)
+        if track.state != "ready":
+            raise TrackNotReady("ingest the track's audio first: there is nothing to preview yet")
+        terms = made.parsed
+        settled = choices.settled()
+        check_choices(made, settled, track)
+        check_capability(terms)
+        check_controls(terms, settled.controls)
+        check_stems(terms, {stem.name for stem in track.stems})
+        take_place(session, made, party.id, job_id, settings.previews_per_version)
+        training = adapters.consent_of(
+            session, cards_of(terms).values(), track.id, commercial=terms.commercial
+        )
+        moment = now()
+        deadline = moment + timedelta(seconds=settings.job_deadline_seconds)
+        claims = _claims(
+            keys,
+            principal,
+            moment,
+            min(deadline, training.end or deadline),
+            job=job_id,
+            trk=track.id,
+            stages=job_tokens.REMIX_STAGES,
+            purpose="preview",
+            tpl=made.reference,
+            params_sha256=settled.sha256(),
+            ckpt={name: card.digest for name, card in cards_of(terms).items()},
+            training=training.claims,
+        )
+        decision.token_sha256 = sha256_of(claims.jti)
+        return Admission(token=job_tokens.mint(keys, claims), claims=claims, choices=settled)
 
 
 def consume(session: Session, keys: ServiceKeys, token: str, job_id: str) -> JobClaims:
@@ -183,13 +288,17 @@ def consume(session: Session, keys: ServiceKeys, token: str, job_id: str) -> Job
 
     Raises `JobTokenInvalid`, `JobTokenExpired`, `JobTokenReplayed` or `ConsentRevoked`.
     """
-    claims = job_tokens.verify(keys, token, fresh=True)
-    if claims.job != job_id:
-        raise JobTokenInvalid("the job token is for another job")
-    _require_live(session, claims.grant.id if claims.grant else None, claims)
-    if not insert_once(session, TokenUse, token_id=claims.jti, job_id=claims.job, used_at=now()):
-        raise JobTokenReplayed("a job token is used once")
-    return claims
+    with deciding(session, "consume", job_id=job_id) as decision:
+        claims = job_tokens.verify(keys, token, fresh=True)
+        _note_claims(decision, claims)
+        if claims.job != job_id:
+            raise JobTokenInvalid("the job token is for another job")
+        _require_live(session, claims)
+        if not insert_once(
+            session, TokenUse, token_id=claims.jti, job_id=claims.job, used_at=now()
+        ):
+            raise JobTokenReplayed("a job token is used once")
+        return claims
 
 
 def permit(
@@ -206,40 +315,46 @@ def permit(
     any). Raises `JobTokenInvalid`, `JobDeadlinePassed`, `StageNotPermitted`, `ChoicesChanged` or
     `ConsentRevoked`.
     """
-    claims = job_tokens.verify(keys, token, fresh=False)
-    used_by = session.scalar(select(TokenUse.job_id).where(TokenUse.token_id == claims.jti))
-    if used_by != claims.job:
-        raise JobTokenInvalid("the job token was never accepted for this job")
-    if now() >= claims.deadline:
-        raise JobDeadlinePassed(f"the job had to end by {claims.deadline.isoformat()}")
-    if stage not in claims.stages:
-        raise StageNotPermitted(f"the token allows {', '.join(claims.stages)}, not {stage}")
-    if claims.params_sha256 != (None if choices is None else choices_sha256(choices)):
-        raise ChoicesChanged("the job's choices are not those that were admitted")
-    _require_live(session, claims.grant.id if claims.grant else None, claims)
-    return Permit(
-        purpose=claims.purpose,
-        stage=stage,
-        track_id=claims.trk,
-        subject=claims.sub,
-        job_id=claims.job,
-        token_id=claims.jti,
-        grant_id=claims.grant.id if claims.grant else None,
-        generation=claims.grant.gen if claims.grant else None,
-        checkpoints=dict(claims.ckpt),
-        valid_until=claims.deadline,
-        training={grant.id: grant.gen for grant in claims.training},
-    )
+    with deciding(session, "stage", stage=stage) as decision:
+        claims = job_tokens.verify(keys, token, fresh=False)
+        _note_claims(decision, claims)
+        used_by = session.scalar(select(TokenUse.job_id).where(TokenUse.token_id == claims.jti))
+        if used_by != claims.job:
+            raise JobTokenInvalid("the job token was never accepted for this job")
+        if now() >= claims.deadline:
+            raise JobDeadlinePassed(f"the job had to end by {claims.deadline.isoformat()}")
+        if stage not in claims.stages:
+            raise StageNotPermitted(f"the token allows {', '.join(claims.stages)}, not {stage}")
+        if claims.params_sha256 != (None if choices is None else choices_sha256(choices)):
+            raise ChoicesChanged("the job's choices are not those that were admitted")
+        _require_live(session, claims)
+        return Permit(
+            purpose=claims.purpose,
+            stage=stage,
+            track_id=claims.trk,
+            subject=claims.sub,
+            job_id=claims.job,
+            token_id=claims.jti,
+            grant_id=claims.grant.id if claims.grant else None,
+            generation=claims.grant.gen if claims.grant else None,
+            checkpoints=dict(claims.ckpt),
+            valid_until=claims.deadline,
+            training={grant.id: grant.gen for grant in claims.training},
+        )
 
 
 def check_live(session: Session, permit: Permit) -> None:
     """Raise `ConsentRevoked` unless the Permit's grants are still open in their generations.
 
-    Those are the remix grant and the training grants of adapters, or what a training runs under.
+    Those are the remix grant and the training grants of adapters, or what a training runs under;
+    a preview is still wanted by an owner. Asked at every step of a model: only its no is recorded.
     """
-    if permit.purpose != "train":
-        _require_generation(session, permit.grant_id, permit.generation, lock=False)
-    require_live(session, permit.training)
+    with deciding(session, "step", stage=permit.stage, openings=False, **_of_permit(permit)):
+        if permit.purpose == "preview":
+            require_wanted(session, permit.job_id or "")
+        elif permit.purpose != "train":
+            _require_generation(session, permit.grant_id, permit.generation, lock=False)
+        require_live(session, permit.training)
 
 
 def check_training(session: Session, generations: Mapping[str, int]) -> None:
@@ -250,23 +365,29 @@ def check_training(session: Session, generations: Mapping[str, int]) -> None:
 def lock_for_publish(session: Session, permit: Permit) -> None:
     """Hold the grants until the transaction ends, open in the Permit's generations.
 
-    A revocation waits for this transaction, or has come first: then `ConsentRevoked` is raised.
-    Raises `PermitDenied` for a Permit that is not for publishing.
+    A preview has no grant: its version's draft is held in its stead. A revocation, or a discard,
+    waits for this transaction, or has come first: then `ConsentRevoked` is raised. Raises
+    `PermitDenied` for a Permit that is not for publishing.
     """
-    permit.require("publish")
-    if permit.grant_id is None:
-        raise PermitDenied("nothing is published without a grant")
-    writes = session.connection().get_execution_options().get("reprise_write", False)
-    if not writes:
-        raise PermitDenied("publishing needs a writing transaction, or the lock holds nothing")
-    _require_generation(session, permit.grant_id, permit.generation, lock=True)
-    require_live(session, permit.training, lock=True)
+    with deciding(session, "publish", stage=permit.stage, **_of_permit(permit)):
+        permit.require("publish")
+        preview = permit.purpose == "preview"
+        if permit.grant_id is None and not preview:
+            raise PermitDenied("nothing is published without a grant")
+        if not may_write(session):
+            raise PermitDenied("publishing needs a writing transaction, or the lock holds nothing")
+        if preview:
+            require_wanted(session, permit.job_id or "", lock=True)
+        else:
+            _require_generation(session, permit.grant_id, permit.generation, lock=True)
+        require_live(session, permit.training, lock=True)
 
 
 def permit_upload(session: Session, principal: Principal, track_id: str) -> Permit:
     """An owner may send a track's audio. Raises `NotFound` for everybody else."""
-    _require_owner(session, principal, track_id)
-    return _own_permit("upload", "upload", principal, track_id, UPLOAD_TIME)
+    with deciding(session, "upload", track_id=_known(session, track_id), **_asked(principal)):
+        _require_owner(session, principal, track_id)
+        return _own_permit("upload", "upload", principal, track_id, UPLOAD_TIME)
 
 
 def permit_listen(session: Session, principal: Principal, track_id: str) -> Permit:
@@ -274,22 +395,60 @@ def permit_listen(session: Session, principal: Principal, track_id: str) -> Perm
 
     For everybody else there is no such track (`NotFound`).
     """
-    if principal.role != "operator" and not is_owner(session, principal, track_id):
-        _require_any_grant(session, principal, track_id)
-    else:
-        visible_track(session, principal, track_id)
-    return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME)
+    with deciding(session, "listen", track_id=_known(session, track_id), **_asked(principal)):
+        if principal.role != "operator" and not is_owner(session, principal, track_id):
+            _require_any_grant(session, principal, track_id)
+        else:
+            visible_track(session, principal, track_id)
+        return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME)
 
 
 def permit_download(
-    session: Session, principal: Principal, *, job_subject: str, track_id: str, job_id: str
+    session: Session,
+    principal: Principal,
+    *,
+    job_subject: str,
+    track_id: str,
+    job_id: str,
+    grant_id: str,
 ) -> Permit:
-    """The listener who asked, and the track's owners, may have a remix; others get `NotFound`."""
-    if principal.subject != job_subject and not (
-        principal.role == "operator" or is_owner(session, principal, track_id)
+    """The listener who asked, and the track's owners, may have a remix; others get `NotFound`.
+
+    Nobody may once it was taken down (`TakenDown`): by an order, or because its grant was revoked
+    and says `takedown`.
+    """
+    with deciding(
+        session, "listen", track_id=track_id, job_id=job_id, grant_id=grant_id, **_asked(principal)
     ):
-        raise NotFound("no such remix")
-    return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
+        if principal.subject != job_subject and not (
+            principal.role == "operator" or is_owner(session, principal, track_id)
+        ):
+            raise NotFound("no such remix")
+        require_delivered(session, job_id, grant_id)
+        return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
+
+
+def permit_hearing(session: Session, principal: Principal, job_id: str) -> Permit:
+    """An owner of the track may hear a preview while it is kept; others get `NotFound`.
+
+    Nobody else may, whatever the role: it is nothing that was ever granted. Raises `PreviewGone`.
+    """
+    preview = session.get(Preview, job_id)
+    if preview is None:
+        raise NotFound("no such preview")
+    with deciding(
+        session,
+        "listen",
+        track_id=preview.track_id,
+        template_id=preview.template_id,
+        template_version=preview.template_version,
+        job_id=job_id,
+        **_asked(principal),
+    ):
+        if not is_owner(session, principal, preview.track_id):
+            raise NotFound("no such preview")
+        require_preview(session, job_id)
+        return _own_permit("listen", "listen", principal, preview.track_id, LISTEN_TIME, job_id)
 
 
 def permit_training(session: Session, grant_id: str) -> TrainingAdmission:
@@ -301,30 +460,31 @@ def permit_training(session: Session, grant_id: str) -> TrainingAdmission:
     grant = session.get(TrainingGrant, grant_id, populate_existing=True)
     if grant is None:
         raise NotFound("no such training grant")
-    payload = verify_training(session, grant, sound=True)
-    until = min(now() + TRAIN_TIME, end_of_training(payload))
-    permits = {
-        track.id: Permit(
-            purpose="train",
-            stage="train",
-            track_id=track.id,
-            subject=grant.created_by,
-            job_id=None,
-            token_id=None,
+    with deciding(session, "train", grant_id=grant.id, generation=grant.generation):
+        payload = verify_training(session, grant, sound=True)
+        until = min(now() + TRAIN_TIME, end_of_training(payload))
+        permits = {
+            track.id: Permit(
+                purpose="train",
+                stage="train",
+                track_id=track.id,
+                subject=grant.created_by,
+                job_id=None,
+                token_id=None,
+                grant_id=grant.id,
+                generation=grant.generation,
+                checkpoints=dict(payload.authorization_details.checkpoints),
+                valid_until=until,
+                training={grant.id: grant.generation},
+            )
+            for track in payload.authorization_details.catalogue
+        }
+        return TrainingAdmission(
             grant_id=grant.id,
-            generation=grant.generation,
-            checkpoints=dict(payload.authorization_details.checkpoints),
-            valid_until=until,
-            training={grant.id: grant.generation},
+            sha256=payload_sha256(grant.payload),
+            allowed=payload.authorization_details,
+            permits=permits,
         )
-        for track in payload.authorization_details.catalogue
-    }
-    return TrainingAdmission(
-        grant_id=grant.id,
-        sha256=payload_sha256(grant.payload),
-        allowed=payload.authorization_details,
-        permits=permits,
-    )
 
 
 def revoke_training(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:
@@ -339,13 +499,13 @@ def revoke_training(session: Session, principal: Principal, grant_id: str) -> Tr
     )
     if grant is None or not concerns(session, principal, grant):
         raise NotFound("no such training grant")
-    if grant.state != "revoked":
-        grant.state = "revoked"
-        grant.generation += 1
-        grant.revoked_at = now()
-        grant.revoked_by = principal.subject
-        adapters.mark(session, grant.id, f"an owner revoked training grant {grant.id}")
-        session.flush()
+    close_training(
+        session,
+        TrainingGrant.id == grant_id,
+        state="revoked",
+        by=principal.subject,
+        why=f"an owner revoked training grant {grant_id}",
+    )
     return grant
 
 
@@ -361,13 +521,86 @@ def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
     )
     if grant is None or not _may_revoke(session, principal, grant):
         raise NotFound("no such grant")
-    if grant.state != "revoked":
-        grant.state = "revoked"
-        grant.generation += 1
-        grant.revoked_at = now()
-        grant.revoked_by = principal.subject
-        session.flush()
+    close(session, Grant.id == grant_id, state="revoked", by=principal.subject)
     return grant
+
+
+def close(
+    session: Session, which: ColumnElement[bool], *, state: ClosedState, by: str
+) -> Sequence[str]:
+    """End the grants that `which` picks, collecting or open; gives the ids of those it ended.
+
+    The one statement that takes a consent back: it adds one to the generation, so that nothing
+    admitted under the earlier one goes on, and waits for publications that hold a grant. What
+    has ended already stays as it is. `by` is the subject that caused it.
+    """
+    ended = update(Grant).where(which, Grant.state.in_(("collecting", "open")))
+    return session.scalars(
+        ended.values(
+            state=state, generation=Grant.generation + 1, revoked_at=now(), revoked_by=by
+        ).returning(Grant.id),
+        execution_options={"synchronize_session": "fetch"},
+    ).all()
+
+
+def close_training(
+    session: Session, which: ColumnElement[bool], *, state: ClosedState, by: str, why: str
+) -> Sequence[str]:
+    """`close` for training grants; what was trained under them is marked, with `why`."""
+    ended = update(TrainingGrant).where(which, TrainingGrant.state.in_(("collecting", "open")))
+    closed = session.scalars(
+        ended.values(
+            state=state, generation=TrainingGrant.generation + 1, revoked_at=now(), revoked_by=by
+        ).returning(TrainingGrant.id),
+        execution_options={"synchronize_session": "fetch"},
+    ).all()
+    for grant_id in closed:
+        adapters.mark(session, grant_id, why)
+    return closed
+
+
+def end_mandate(session: Session, principal: Principal, mandate_id: str) -> Mandate:
+    """End a mandate, and every consent that was signed under it. Either of its two parties may.
+
+    An operator may too. Twice is as good as once. Raises `NotFound` for everybody else.
+    """
+    mandate = session.scalar(
+        select(Mandate).where(Mandate.id == mandate_id).with_for_update(),
+        execution_options={"populate_existing": True},
+    )
+    if mandate is None or not giving.concerns(session, principal, mandate):
+        raise NotFound("no such mandate")
+    if mandate.state != "revoked":
+        mandate.state, mandate.revoked_at = "revoked", now()
+        mandate.revoked_by = principal.subject
+        session.flush()
+    under = select(GrantSignature.grant_id).where(GrantSignature.mandate_id == mandate_id)
+    close(session, Grant.id.in_(under), state="revoked", by=principal.subject)
+    training = select(TrainingSignature.grant_id).where(TrainingSignature.mandate_id == mandate_id)
+    close_training(
+        session,
+        TrainingGrant.id.in_(training),
+        state="revoked",
+        by=principal.subject,
+        why=f"the mandate {mandate_id} that it was signed under was ended",
+    )
+    return mandate
+
+
+def supersede(session: Session, track_id: str, *, by: str) -> None:
+    """End every consent that rests on the track's earlier owners, as if it had been revoked.
+
+    `by` is the subject whose act completed the change of ownership.
+    """
+    close(session, Grant.track_id == track_id, state="superseded", by=by)
+    on_track = select(TrainingTrack.grant_id).where(TrainingTrack.track_id == track_id)
+    close_training(
+        session,
+        TrainingGrant.id.in_(on_track),
+        state="superseded",
+        by=by,
+        why=f"track {track_id} has other owners than those who allowed the training",
+    )
 
 
 def _may_revoke(session: Session, principal: Principal, grant: Grant) -> bool:
@@ -381,8 +614,54 @@ def _may_revoke(session: Session, principal: Principal, grant: Grant) -> bool:
     return party.id in signed or owns(session, party.id, grant.track_id)
 
 
-def _require_live(session: Session, grant_id: str | None, claims: JobClaims) -> None:
-    _require_generation(session, grant_id, claims.grant.gen if claims.grant else None, lock=False)
+def _asked(principal: Principal) -> dict[str, Any]:
+    return {"caller_sha256": caller(principal)}
+
+
+def _known(session: Session, track_id: str) -> str | None:
+    """The track's id if there is such a track: what is not there concerns nobody."""
+    return session.scalar(select(Track.id).where(Track.id == track_id))
+
+
+def _known_template(session: Session, template_id: str, version: int | None) -> dict[str, Any]:
+    track_id = session.scalar(select(Template.track_id).where(Template.id == template_id))
+    if track_id is None:
+        return {}
+    return {"track_id": track_id, "template_id": template_id, "template_version": version}
+
+
+def _of_permit(permit: Permit) -> dict[str, Any]:
+    return {
+        "track_id": permit.track_id,
+        "job_id": permit.job_id,
+        "grant_id": permit.grant_id,
+        "generation": permit.generation,
+        "token_sha256": None if permit.token_id is None else sha256_of(permit.token_id),
+    }
+
+
+def _note_grant(decision: GateDecision, grant: Grant) -> None:
+    decision.grant_id, decision.generation = grant.id, grant.generation
+    decision.template_version = grant.template_version
+
+
+def _note_claims(decision: GateDecision, claims: JobClaims) -> None:
+    decision.token_sha256 = sha256_of(claims.jti)
+    decision.track_id, decision.job_id = claims.trk, claims.job
+    if claims.grant is not None:
+        decision.grant_id, decision.generation = claims.grant.id, claims.grant.gen
+    if claims.tpl is not None:
+        decision.template_id, version = claims.tpl.split("@")
+        decision.template_version = int(version)
+
+
+def _require_live(session: Session, claims: JobClaims) -> None:
+    if claims.purpose == "preview":
+        require_wanted(session, claims.job)
+    elif claims.grant is not None:
+        _require_generation(session, claims.grant.id, claims.grant.gen, lock=False)
+    elif claims.purpose != "ingest":
+        raise JobTokenInvalid("the job token names no grant")
     require_live(session, {grant.id: grant.gen for grant in claims.training})
 
 

@@ -2,24 +2,43 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from joserfc.util import urlsafe_b64encode
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session, object_session
 
 from service.auth import Principal
-from service.catalog.parties import party_of, require_party
+from service.catalog import ownership
+from service.catalog.models import Party, PartyKey, Share
+from service.catalog.parties import get_party, party_of, require_party
 from service.catalog.shares import owners, owns
 from service.catalog.tracks import visible_track
-from service.consent.models import Grant, GrantSignature
-from service.consent.payload import compose_payload, payload_sha256
-from service.consent.refusals import ConsentRevoked, SignerNotRequired, TrackNotReady
-from service.consent.schemas import GrantAnswer, SignerAnswer
-from service.consent.signatures import verify_signature
+from service.consent.mandates.standing import grantors_of, stands, verify_kept
+from service.consent.models import Grant, GrantSignature, Mandate
+from service.consent.payload import (
+    compose_payload,
+    decode_payload,
+    payload_sha256,
+    signed_version,
+)
+from service.consent.previews import heard_by
+from service.consent.refusals import (
+    ConsentRevoked,
+    GrantStands,
+    OwnershipChanged,
+    SignerNotRequired,
+    TrackNotReady,
+    require_unheld,
+)
+from service.consent.schemas import GrantAnswer
+from service.consent.signatures import TYPE
+from service.consent.signers import acts_in, hold_mandate, keep, signer_answers
 from service.consent.standing import verify_standing
 from service.database import new_id, now
 from service.errors import InvalidRequest, NotFound
 from service.settings import Settings
+from service.templates.drafts import hold_draft, require_kept
 from service.templates.models import Template
 from service.templates.versions import get_version, visible_template_track
 
@@ -38,7 +57,8 @@ def create_grant(
 ) -> Grant:
     """A grant of a template version, collecting signatures.
 
-    Raises `NotFound`, `PartyNeeded`, `TrackNotReady`, or `InvalidRequest` for its dates.
+    Raises `NotFound`, `PartyNeeded`, `TrackNotReady`, `VersionDiscarded`, or `InvalidRequest` for
+    its dates.
     """
     template = session.get(Template, template_id)
     if template is None:
@@ -51,6 +71,9 @@ def create_grant(
     end = expires_at.replace(microsecond=0)
     if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
         raise InvalidRequest("expires_at must lie after now and not_before, within ten years")
+    require_kept(hold_draft(session, template_id, version))
+    ownership.hold(session, [track.id])
+    require_unheld(track)
     if track.state != "ready" or track.audio_sha256 is None:
         raise TrackNotReady("ingest the track's audio first: its hash is part of what is signed")
     signers = owners(session, track.id)
@@ -83,13 +106,25 @@ def create_grant(
 
 
 def add_signature(
-    session: Session, principal: Principal, grant_id: str, protected: str, signature: str
+    session: Session,
+    principal: Principal,
+    grant_id: str,
+    protected: str,
+    signature: str,
+    on_behalf_of: str | None = None,
 ) -> Grant:
     """Keep the calling party's signature; with the last one required the grant opens.
 
-    Signing twice changes nothing. Raises `NotFound`, `PartyNeeded`, `ConsentRevoked`,
-    `SignerNotRequired`, `SignatureInvalid` or `TemplateMismatch`.
+    Under a mandate it counts as the signature of `on_behalf_of`. Signing twice changes nothing,
+    unless the first signature does not stand any more. Raises `NotFound`, `PartyNeeded`,
+    `ConsentRevoked`, `SignerNotRequired`, `SignatureInvalid`, `TemplateMismatch`, `KeyLost`,
+    `KeyRetired` or what a mandate raises.
     """
+    mandate = hold_mandate(session, principal, on_behalf_of, protected, TYPE)
+    of = session.get(Grant, grant_id)
+    if of is None:
+        raise NotFound("no such grant")
+    draft = hold_draft(session, of.template_id, of.template_version)
     # Two parties that sign at once: the second sees the first's signature and opens the grant.
     grant = session.scalar(
         select(Grant).where(Grant.id == grant_id).with_for_update(),
@@ -100,28 +135,54 @@ def add_signature(
     party = require_party(session, principal)
     if grant.state == "revoked":
         raise ConsentRevoked("this grant was revoked; make a new one")
-    required = {owner.id for owner in owners(session, grant.track_id)}
-    if party.id not in required:
-        raise SignerNotRequired(f"{party.name} has no share of this track")
-    verify_signature(grant.payload, protected, signature, party)
-    signed = {kept.party_id for kept in grant.signatures}
-    if party.id not in signed:
-        grant.signatures.append(
-            GrantSignature(
-                party_id=party.id,
-                kid=party.kid,
-                protected=protected,
-                signature=signature,
-                signed_at=now(),
-            )
+    if grant.state == "superseded":
+        raise OwnershipChanged(
+            f"the track's ownership changed; sign a renewal: POST /v1/grants/{grant.id}/renewal"
         )
-        session.flush()
-        signed.add(party.id)
+    required = {owner.id for owner in owners(session, grant.track_id)}
+    owner = party if mandate is None else get_party(session, mandate.grantor)
+    if owner.id not in required:
+        raise SignerNotRequired(f"{owner.name} has no share of this track")
+    offered = GrantSignature(
+        party_id=owner.id,
+        signed_by=party.id,
+        mandate_id=None if mandate is None else mandate.id,
+        protected=protected,
+        signature=signature,
+        signed_at=now(),
+        heard=heard_by(session, party.id, grant.template_id, grant.template_version),
+    )
+    offered.kid = _verify(session, grant, offered, owner).kid
+    keep(grant.signatures, offered, lambda kept: _stands(session, grant, kept))
+    session.flush()
+    signed = {kept.party_id for kept in grant.signatures if _stands(session, grant, kept)}
     if grant.state == "collecting" and required <= signed:
         verify_standing(session, grant)
+        require_kept(draft)
+        draft.granted_at = draft.granted_at or now()
         grant.state = "open"
         session.flush()
     return grant
+
+
+def renew(session: Session, settings: Settings, principal: Principal, grant_id: str) -> Grant:
+    """A new grant of the same template version and dates, for the present owners to sign.
+
+    For one that has ended by a change of ownership or a revocation. Raises `GrantStands`, or as
+    `create_grant` does.
+    """
+    ended = visible_grant(session, principal, grant_id)
+    if ended.state in ("collecting", "open"):
+        raise GrantStands(f"the grant is {ended.state}; what stands needs no renewal")
+    return create_grant(
+        session,
+        settings,
+        principal,
+        ended.template_id,
+        ended.template_version,
+        not_before=ended.not_before,
+        expires_at=ended.expires_at,
+    )
 
 
 def visible_grant(session: Session, principal: Principal, grant_id: str) -> Grant:
@@ -132,18 +193,50 @@ def visible_grant(session: Session, principal: Principal, grant_id: str) -> Gran
     return grant
 
 
-def list_grants(session: Session, principal: Principal, track_id: str) -> Sequence[Grant]:
-    """Every grant of a track the principal may see, newest first. Raises `NotFound`."""
-    visible_track(session, principal, track_id)
-    return session.scalars(
-        select(Grant).where(Grant.track_id == track_id).order_by(Grant.created_at.desc(), Grant.id)
-    ).all()
+def list_grants(
+    session: Session,
+    principal: Principal,
+    track_id: str | None = None,
+    *,
+    waiting: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
+) -> Sequence[Grant]:
+    """The grants that the principal may see, of one track or of all, newest first.
+
+    An owner sees all of its tracks'; who was one keeps reading those it had to sign (without a
+    `track_id`: those it signed), and an agent those it may sign. `waiting` leaves those that the
+    principal can sign and has not, for itself or under a mandate. Raises `NotFound`.
+    """
+    query = select(Grant).order_by(Grant.created_at.desc(), Grant.id)
+    if track_id is not None:
+        query = query.where(Grant.track_id == track_id)
+    elif principal.role != "operator":
+        party = party_of(session, principal)
+        if party is None:
+            return []
+        query = query.where(_concerns(session, party))
+    if waiting:
+        query = query.where(Grant.state.in_(("collecting", "open")))
+    # Who may see is decided in one place, grant by grant; so a page is cut after that.
+    visible = (
+        grant
+        for grant in session.scalars(query)
+        if _may_see(session, principal, grant)
+        and (not waiting or _waits_for(session, principal, grant))
+    )
+    seen = list(islice(visible, offset, None if limit is None else offset + limit))
+    if not seen and track_id is not None:
+        visible_track(session, principal, track_id)
+    return seen
 
 
 def answer(grant: Grant) -> GrantAnswer:
     """The grant on the wire."""
     payload = urlsafe_b64encode(grant.payload).decode()
-    signed = {kept.party_id for kept in grant.signatures}
+    session = object_session(grant)
+    if session is None:
+        raise ValueError("a grant is shown while its session is open")
     return GrantAnswer(
         id=grant.id,
         track_id=grant.track_id,
@@ -152,15 +245,14 @@ def answer(grant: Grant) -> GrantAnswer:
         template_sha256=grant.template_sha256,
         payload=payload,
         payload_sha256=payload_sha256(grant.payload),
-        required_signers=[
-            SignerAnswer(
-                party_id=signer["party"],
-                kid=signer["kid"],
-                name=signer["name"],
-                signed=signer["party"] in signed,
-            )
-            for signer in grant.required_signers
-        ],
+        required_signers=signer_answers(
+            session,
+            grant.payload,
+            grant.required_signers,
+            grant.signatures,
+            purpose="remix",
+            tracks=[grant.track_id],
+        ),
         jws={
             "payload": payload,
             "signatures": [
@@ -168,6 +260,7 @@ def answer(grant: Grant) -> GrantAnswer:
                 for kept in grant.signatures
             ],
         },
+        ownership_version=signed_version(decode_payload(grant.payload)),
         generation=grant.generation,
         state=grant.state,
         not_before=grant.not_before,
@@ -185,4 +278,40 @@ def _may_see(session: Session, principal: Principal, grant: Grant) -> bool:
     if party is None:
         return False
     signers = {signer["party"] for signer in grant.required_signers}
-    return party.id in signers or owns(session, party.id, grant.track_id)
+    if party.id in signers or owns(session, party.id, grant.track_id):
+        return True
+    return acts_in(session, principal, grant.signatures, signers, [grant.track_id])
+
+
+def _concerns(session: Session, party: Party) -> ColumnElement[bool]:
+    # What may be the party's to see; `_may_see` says whether it is.
+    grantors = select(Mandate.grantor).where(Mandate.agent == party.id, Mandate.state == "open")
+    tracks = select(Share.track_id).where(
+        or_(Share.party_id == party.id, Share.party_id.in_(grantors))
+    )
+    signed = select(GrantSignature.grant_id).where(
+        or_(GrantSignature.party_id == party.id, GrantSignature.signed_by == party.id)
+    )
+    return or_(Grant.track_id.in_(tracks), Grant.id.in_(signed))
+
+
+def _waits_for(session: Session, principal: Principal, grant: Grant) -> bool:
+    """Whether the principal's party can sign for somebody whose signature is missing."""
+    party = party_of(session, principal)
+    if party is None:
+        return False
+    signed = {kept.party_id for kept in grant.signatures if _stands(session, grant, kept)}
+    missing = {signer["party"] for signer in grant.required_signers} - signed
+    if party.id in missing:
+        return True
+    return bool(grantors_of(session, party.id, missing, grant.track_id))
+
+
+def _verify(session: Session, grant: Grant, kept: GrantSignature, owner: Party) -> PartyKey:
+    return verify_kept(
+        session, grant.payload, kept, owner, purpose="remix", tracks=[grant.track_id]
+    )
+
+
+def _stands(session: Session, grant: Grant, kept: GrantSignature) -> bool:
+    return stands(session, grant.payload, kept, purpose="remix", tracks=[grant.track_id])

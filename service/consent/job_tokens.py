@@ -40,8 +40,8 @@ class JobClaims(BaseModel):
     """A job token's claims. Times are seconds since the epoch; `sub` is a pairwise name.
 
     `ckpt` maps the cards that may be used to their digests; `training` are the training grants
-    that adapters among them rest on. Self-grants (an owner's ingest) have no `grant`, `tpl` and
-    `params_sha256`.
+    that adapters among them rest on. Self-grants have no `grant`: an owner's preview, and an
+    owner's ingest, which has no `tpl` and `params_sha256` either.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +56,7 @@ class JobClaims(BaseModel):
     job: str
     trk: str
     stages: tuple[str, ...]
-    purpose: Literal["ingest", "remix"]
+    purpose: Literal["ingest", "preview", "remix"]
     grant: GrantClaim | None = None
     tpl: str | None = None
     params_sha256: str | None = None

@@ -1,21 +1,24 @@
 """Tables of consent."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     LargeBinary,
     String,
+    Text,
     UniqueConstraint,
+    text,
 )
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
-from service.catalog.models import Party
-from service.database import Base, new_id, now
+from service.catalog.models import Party, PartyKey
+from service.database import Base, SequenceId, new_id, now
 from service.templates.models import TemplateVersion
 
 FIRST_GENERATION = 1
@@ -31,7 +34,7 @@ class Grant(Base):
 
     __tablename__ = "grants"
     __table_args__ = (
-        CheckConstraint("state IN ('collecting', 'open', 'revoked')", name="state"),
+        CheckConstraint("state IN ('collecting', 'open', 'revoked', 'superseded')", name="state"),
         ForeignKeyConstraint(
             ["template_id", "template_version"],
             ["template_versions.template_id", "template_versions.version"],
@@ -59,19 +62,55 @@ class Grant(Base):
     signatures: Mapped[list["GrantSignature"]] = relationship(order_by="GrantSignature.party_id")
 
 
-class GrantSignature(Base):
-    """One party's JWS signature (RFC 7515 section 7.2.1) over a grant's payload."""
+def _the_party_itself(context: Any) -> str:
+    return str(context.get_current_parameters()["party_id"])
 
-    __tablename__ = "grant_signatures"
 
-    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+class KeptSignature:
+    """A JWS signature (RFC 7515 section 7.2.1) that counts as its party's, as it was received.
+
+    `signed_by` is the party whose key made it: the party itself or, under the mandate `mandate_id`,
+    its agent. One that stopped to stand (its key was lost) gives way to a new one and stays in
+    `earlier` as a record: the columns in `RECEIVED`.
+    """
+
+    RECEIVED: ClassVar[tuple[str, ...]] = (
+        "kid",
+        "protected",
+        "signature",
+        "signed_at",
+        "signed_by",
+        "mandate_id",
+    )
+
     party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True)
-    kid: Mapped[str] = mapped_column(String(64))
+    kid: Mapped[str] = mapped_column(ForeignKey("party_keys.kid"), index=True)
     protected: Mapped[str] = mapped_column(String(512))
     signature: Mapped[str] = mapped_column(String(128))
     signed_at: Mapped[datetime] = mapped_column(default=now)
+    signed_by: Mapped[str] = mapped_column(ForeignKey("parties.id"), default=_the_party_itself)
+    mandate_id: Mapped[str | None] = mapped_column(ForeignKey("mandates.id"), index=True)
+    earlier: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
 
-    party: Mapped[Party] = relationship()
+    @declared_attr
+    def key(cls) -> Mapped[PartyKey]:  # noqa: N805 - SQLAlchemy's own form
+        """The key that made it."""
+        return relationship(PartyKey, viewonly=True)
+
+
+class GrantSignature(KeptSignature, Base):
+    """One party's signature over a grant's payload.
+
+    `heard` are the SHA-256 of the previews that `signed_by` had heard of the version by then.
+    """
+
+    __tablename__ = "grant_signatures"
+    RECEIVED = (*KeptSignature.RECEIVED, "heard")
+
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+    heard: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+    party: Mapped[Party] = relationship(foreign_keys="GrantSignature.party_id")
 
 
 class TrainingGrant(Base):
@@ -82,7 +121,9 @@ class TrainingGrant(Base):
     """
 
     __tablename__ = "training_grants"
-    __table_args__ = (CheckConstraint("state IN ('collecting', 'open', 'revoked')", name="state"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('collecting', 'open', 'revoked', 'superseded')", name="state"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("tgr"))
     adapter: Mapped[str] = mapped_column(String(64), index=True)
@@ -115,17 +156,42 @@ class TrainingTrack(Base):
     track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), primary_key=True, index=True)
 
 
-class TrainingSignature(Base):
-    """One party's JWS signature (RFC 7515 section 7.2.1) over a training grant's payload."""
+class TrainingSignature(KeptSignature, Base):
+    """One party's signature over a training grant's payload."""
 
     __tablename__ = "training_signatures"
 
     grant_id: Mapped[str] = mapped_column(ForeignKey("training_grants.id"), primary_key=True)
-    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True)
-    kid: Mapped[str] = mapped_column(String(64))
-    protected: Mapped[str] = mapped_column(String(512))
-    signature: Mapped[str] = mapped_column(String(128))
-    signed_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Mandate(Base):
+    """A party's right to sign, given to another for a catalogue and a time.
+
+    `payload` is what the grantor signs (RFC 8785 bytes), and what is believed; the columns that
+    repeat it are for queries. Ending it closes what was signed under it.
+    """
+
+    __tablename__ = "mandates"
+    __table_args__ = (CheckConstraint("state IN ('collecting', 'open', 'revoked')", name="state"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("mnd"))
+    grantor: Mapped[str] = mapped_column(ForeignKey("parties.id"), index=True)
+    agent: Mapped[str] = mapped_column(ForeignKey("parties.id"), index=True)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    kid: Mapped[str | None] = mapped_column(ForeignKey("party_keys.kid"), index=True)
+    protected: Mapped[str | None] = mapped_column(String(512))
+    signature: Mapped[str | None] = mapped_column(String(128))
+    signed_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(16), default="collecting")
+    not_before: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(ForeignKey("parties.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None] = mapped_column(String(255))
+    earlier: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+
+    key: Mapped[PartyKey | None] = relationship(viewonly=True)
 
 
 class Adapter(Base):
@@ -175,7 +241,8 @@ class QuotaUse(Base):
     """One job's place in a listener's quota of a template.
 
     Places are numbered from 0; the unique constraint is what keeps concurrent requests within
-    the quota. A released use gives its place back (`slot` NULL) and stays as a record.
+    the quota. A released use gives its place back (`slot` NULL) and stays as a record. `counted`
+    says that the job is one of those that `QuotaTotal` counts.
     """
 
     __tablename__ = "quota_uses"
@@ -186,9 +253,110 @@ class QuotaUse(Base):
     grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"))
     subject: Mapped[str] = mapped_column(String(255))
     slot: Mapped[int | None]
+    counted: Mapped[bool] = mapped_column(default=False)
     used_at: Mapped[datetime] = mapped_column(default=now)
 
     @property
     def released(self) -> bool:
         """Whether the place was given back."""
         return self.slot is None
+
+
+class QuotaTotal(Base):
+    """How many remixes of a template are made or asked for, where its quota in all is limited."""
+
+    __tablename__ = "quota_totals"
+    __table_args__ = (CheckConstraint("taken >= 0", name="taken"),)
+
+    template_id: Mapped[str] = mapped_column(ForeignKey("templates.id"), primary_key=True)
+    taken: Mapped[int] = mapped_column(default=0)
+
+
+class Preview(Base):
+    """A preview that an owner asked for, one per job: of which version, and for which party.
+
+    `counted` says that it takes one of its version's places. Once `removed_at` is set nobody gets
+    it; `swept_at` says that its files are gone too. The row stays as a record.
+    """
+
+    __tablename__ = "previews"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["template_id", "template_version"],
+            ["template_versions.template_id", "template_versions.version"],
+            name="fk_previews_template_versions",
+        ),
+        Index("ix_previews_template_id", "template_id", "template_version"),
+        Index(
+            "ix_previews_unswept",
+            "removed_at",
+            sqlite_where=text("removed_at IS NOT NULL AND swept_at IS NULL"),
+            postgresql_where=text("removed_at IS NOT NULL AND swept_at IS NULL"),
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    template_id: Mapped[str] = mapped_column(String(40))
+    template_version: Mapped[int]
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"))
+    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"))
+    counted: Mapped[bool] = mapped_column(default=True)
+    asked_at: Mapped[datetime] = mapped_column(default=now)
+    removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None] = mapped_column(String(255))
+    swept_at: Mapped[datetime | None]
+
+
+class Hearing(Base):
+    """When a party first heard a preview, and which file (its SHA-256) that was."""
+
+    __tablename__ = "hearings"
+
+    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("previews.job_id"), primary_key=True)
+    file_sha256: Mapped[str] = mapped_column(String(64))
+    heard_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Takedown(Base):
+    """A published remix that nobody gets any more: `revocation` of its grant, or an `order`.
+
+    The remix, its credential and its postings stay on record.
+    """
+
+    __tablename__ = "takedowns"
+    __table_args__ = (CheckConstraint("cause IN ('revocation', 'order')", name="cause"),)
+
+    job_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), index=True)
+    cause: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(255))
+    at: Mapped[datetime] = mapped_column(default=now)
+
+
+class GateDecision(Base):
+    """One answer of the gate; `door` is the question, `reason` the refusal's slug.
+
+    `token_sha256` is of the job token's id, as in the credential; `caller_sha256` of whoever asked,
+    never shown. `stage` is the stage a worker asked for.
+    """
+
+    __tablename__ = "gate_decisions"
+    __table_args__ = (Index("ix_gate_decisions_caller_sha256", "caller_sha256", "door"),)
+
+    id: Mapped[int] = mapped_column(SequenceId, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    door: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str | None] = mapped_column(String(16))
+    opened: Mapped[bool]
+    reason: Mapped[str | None] = mapped_column(String(64))
+    detail: Mapped[str | None] = mapped_column(Text)
+    token_sha256: Mapped[str | None] = mapped_column(String(64))
+    caller_sha256: Mapped[str | None] = mapped_column(String(64))
+    track_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    template_id: Mapped[str | None] = mapped_column(String(40))
+    template_version: Mapped[int | None]
+    grant_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    generation: Mapped[int | None]
+    job_id: Mapped[str | None] = mapped_column(String(40), index=True)

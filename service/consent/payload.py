@@ -4,15 +4,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.catalog.models import Party, Track
+from service.catalog.models import FIRST_OWNERSHIP, Party, Track
+from service.catalog.shares import parts_of, parts_sha256
 from service.consent.models import FIRST_GENERATION
 from service.templates.models import TemplateVersion
-from service.templates.terms import TemplateTerms
+from service.templates.terms import TemplateTerms, is_absent
 
 STEMS = ("drums", "bass", "other", "vocals")
 
@@ -49,8 +50,19 @@ class OwnedPart(Signed):
     ppm: int
 
 
+class OwnershipReference(Signed):
+    """The version of the track's ownership that the owners sign as, and its SHA-256."""
+
+    version: int
+    sha256: str
+
+
 class Authorization(Signed):
-    """What is allowed (after RFC 9396): one part of one recording, within the template's terms."""
+    """What is allowed (after RFC 9396): one part of one recording, within the template's terms.
+
+    A payload without `ownership` was signed before versions of ownership existed and stands for
+    version 1.
+    """
 
     type: Literal["remix"]
     template: str
@@ -62,6 +74,7 @@ class Authorization(Signed):
     training: Literal["notAllowed"]
     voice_cloning: Literal[False]
     split: tuple[OwnedPart, ...]
+    ownership: Annotated[OwnershipReference | None, Field(exclude_if=is_absent)] = None
 
 
 class GrantPayload(Signed):
@@ -87,6 +100,12 @@ def decode_payload(payload: bytes) -> GrantPayload:
     if rfc8785.dumps(document) != payload:
         raise ValueError("the payload is not in its canonical form")
     return GrantPayload.model_validate(document)
+
+
+def signed_version(payload: GrantPayload) -> int:
+    """The version of the track's ownership that the owners signed as."""
+    ownership = payload.authorization_details.ownership
+    return ownership.version if ownership else FIRST_OWNERSHIP
 
 
 def payload_sha256(payload: bytes) -> str:
@@ -140,6 +159,9 @@ def compose_payload(
                     {"party": share.party_id, "side": share.side, "ppm": share.ppm}
                 )
                 for share in sorted(track.shares, key=lambda s: (s.side, s.party_id))
+            ),
+            ownership=OwnershipReference(
+                version=track.ownership_version, sha256=parts_sha256(parts_of(track.shares))
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""How often one listener may use one template."""
+"""How often one listener may use one template, and how often all of them may."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sqlalchemy import literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.consent.models import Grant, QuotaUse
+from service.consent.models import Grant, QuotaTotal, QuotaUse
 from service.consent.refusals import QuotaExhausted
 from service.database import Base, now
 
@@ -54,6 +54,58 @@ def take_quota(session: Session, grant: Grant, subject: str, job_id: str, quota:
     )
 
 
+def take_total(session: Session, grant: Grant, job_id: str, quota: int | None) -> None:
+    """Count `job_id` among the template's remixes; raises `QuotaExhausted` at `quota` of them.
+
+    Call it after `take_quota`, whose row remembers that the job is counted. One statement decides,
+    so that requests at once wait for each other at the template's count.
+    """
+    if quota is None:
+        return
+    if insert_once(session, QuotaTotal, template_id=grant.template_id, taken=0):
+        _count_earlier(session, grant.template_id, job_id)
+    counted = session.scalar(
+        update(QuotaTotal)
+        .where(QuotaTotal.template_id == grant.template_id, QuotaTotal.taken < quota)
+        .values(taken=QuotaTotal.taken + 1)
+        .returning(QuotaTotal.taken)
+        .execution_options(synchronize_session=False)
+    )
+    if counted is None:
+        raise QuotaExhausted(
+            f"this template allows {quota} remixes in all, and they are made or asked for",
+            quota=quota,
+            limit="quota_total",
+        )
+    session.execute(
+        update(QuotaUse)
+        .where(QuotaUse.job_id == job_id)
+        .values(counted=True)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _count_earlier(session: Session, template_id: str, job_id: str) -> None:
+    """Remixes under earlier versions, which had no quota in all, are among those in all."""
+    earlier = session.scalars(
+        update(QuotaUse)
+        .where(
+            QuotaUse.template_id == template_id,
+            QuotaUse.slot.is_not(None),
+            QuotaUse.job_id != job_id,
+        )
+        .values(counted=True)
+        .returning(QuotaUse.job_id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    session.execute(
+        update(QuotaTotal)
+        .where(QuotaTotal.template_id == template_id)
+        .values(taken=len(earlier))
+        .execution_options(synchronize_session=False)
+    )
+
+
 def quota_used(session: Session, template_id: str, subject: str) -> int:
     """How many places of the template's quota the listener holds."""
     return len(
@@ -68,5 +120,19 @@ def quota_used(session: Session, template_id: str, subject: str) -> int:
 
 
 def release_quota(session: Session, job_id: str) -> None:
-    """Give a job's place back (it made nothing); nothing happens if it holds none."""
+    """Give a job's places back (it made nothing); nothing happens if it holds none."""
+    released = session.scalar(
+        update(QuotaUse)
+        .where(QuotaUse.job_id == job_id, QuotaUse.counted)
+        .values(counted=False)
+        .returning(QuotaUse.template_id)
+        .execution_options(synchronize_session=False)
+    )
+    if released is not None:
+        session.execute(
+            update(QuotaTotal)
+            .where(QuotaTotal.template_id == released)
+            .values(taken=QuotaTotal.taken - 1)
+            .execution_options(synchronize_session=False)
+        )
     session.execute(update(QuotaUse).where(QuotaUse.job_id == job_id).values(slot=None))

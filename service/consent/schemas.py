@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from service.templates.terms import Density, GuidanceBounds, KeyBounds, RedoBounds, TempoBounds
 
@@ -26,22 +26,58 @@ class NewSignature(BaseModel):
 
     The protected header is exactly `{"alg": "Ed25519", "kid": …, "typ": "remix-grant+jws"}`
     (`EdDSA` is accepted for `alg`; a training grant's `typ` is `training-grant+jws`); `kid` is the
-    RFC 7638 thumbprint of the party's key.
+    RFC 7638 thumbprint of the party's key. An agent that signs for `on_behalf_of` adds `mandate`
+    to the header, the mandate's `reference`.
+
+    A party whose key the service keeps sends `{"custody": true}` instead.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    protected: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
-    signature: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+    protected: Annotated[str | None, Field(max_length=512, pattern=r"^[A-Za-z0-9_-]+$")] = None
+    signature: Annotated[str | None, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+$")] = None
+    custody: Annotated[
+        Literal[True] | None, Field(description="Sign with the key that the service keeps for you.")
+    ] = None
+    on_behalf_of: Annotated[
+        str | None, Field(max_length=40, description="The party whose signature it is.")
+    ] = None
+    mandate_id: Annotated[
+        str | None,
+        Field(
+            max_length=40, description="With custody, on behalf of another: under which mandate."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "NewSignature":
+        given = (self.protected is not None, self.signature is not None)
+        if given != ((False, False) if self.custody else (True, True)):
+            raise ValueError("send protected and signature, or custody: true alone")
+        if (self.mandate_id is not None) != bool(self.custody and self.on_behalf_of):
+            raise ValueError("mandate_id goes with custody and on_behalf_of, and these with it")
+        return self
 
 
 class SignerAnswer(BaseModel):
-    """A party that must sign, and whether it has."""
+    """A party that must sign, and whether it has.
+
+    `signed_by` is who did: the party itself or, under `mandate_id`, its agent; `custody` says that
+    the service keeps the key that made the signature.
+    """
 
     party_id: str
     kid: str
     name: str
-    signed: bool
+    signed: Annotated[bool, Field(description="Whether there is a signature, and it stands.")]
+    signed_at: datetime | None
+    signed_by: str | None
+    mandate_id: str | None
+    custody: bool
+    heard: Annotated[
+        list[str],
+        Field(description="SHA-256 of the previews that the signing party had heard by then."),
+    ]
 
 
 class GrantAnswer(BaseModel):
@@ -60,8 +96,14 @@ class GrantAnswer(BaseModel):
     payload_sha256: str
     required_signers: list[SignerAnswer]
     jws: dict[str, Any]
+    ownership_version: Annotated[
+        int, Field(description="The version of the track's ownership that it is signed under.")
+    ]
     generation: int
-    state: Literal["collecting", "open", "revoked"]
+    state: Annotated[
+        Literal["collecting", "open", "revoked", "superseded"],
+        Field(description="`superseded`: the ownership changed; `revoked_at` says when."),
+    ]
     not_before: datetime
     expires_at: datetime
     created_by: str

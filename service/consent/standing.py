@@ -9,20 +9,21 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.catalog.models import Track
-from service.catalog.shares import owners
+from service.catalog.models import Party, Track
+from service.catalog.shares import owners, ownership_in_force, parts_sha256
+from service.consent.mandates.standing import verify_kept
 from service.consent.models import Grant
-from service.consent.payload import GrantPayload, decode_payload
+from service.consent.payload import GrantPayload, decode_payload, signed_version
 from service.consent.refusals import (
     ConsentMissing,
     ConsentRevoked,
     GrantExpired,
     GrantNotOpen,
     GrantNotYetValid,
+    OwnershipChanged,
     SignatureInvalid,
     TemplateMismatch,
 )
-from service.consent.signatures import verify_signature
 from service.database import now
 from service.errors import NotFound
 from service.templates.models import Template, TemplateVersion
@@ -47,12 +48,26 @@ def find_open_grant(session: Session, template_id: str, version: int | None) -> 
     for grant in sorted(grants, key=_usefulness):
         if grant.state == "open":
             return grant
-    states = {grant.state for grant in grants}
+    states = [grant.state for grant in grants]
     if "collecting" in states:
+        for grant in grants:
+            if grant.state == "collecting":
+                _require_kept_standing(session, grant)
         raise GrantNotOpen("not every party with a share has signed yet")
-    if "revoked" in states:
+    if states and states[0] == "superseded":
+        raise OwnershipChanged(
+            "the track has other owners than when this was granted; they have not signed again"
+        )
+    if states:
         raise ConsentRevoked("an owner revoked the grant")
     raise ConsentMissing("the owners granted nothing under this template")
+
+
+def _require_kept_standing(session: Session, grant: Grant) -> None:
+    # A grant that was open and collects again does so because a signature fell: say whose.
+    for kept in grant.signatures:
+        owner = session.get_one(Party, kept.party_id)
+        verify_kept(session, grant.payload, kept, owner, purpose="remix", tracks=[grant.track_id])
 
 
 def _usefulness(grant: Grant) -> int:
@@ -64,8 +79,10 @@ def verify_standing(session: Session, grant: Grant) -> GrantPayload:
     """What the owners signed, once everything about it holds.
 
     Checks the payload's canonical form, the live generation, the template version's bytes, the
-    track's audio, and one valid signature of every party with a share. Raises `ConsentMissing`,
-    `ConsentRevoked`, `SignatureInvalid`, `SignerNotRequired` or `TemplateMismatch`.
+    track's audio, that the ownership it was signed under is in force, and one valid signature of
+    every party with a share. Raises `ConsentMissing`, `ConsentRevoked`, `OwnershipChanged`,
+    `SignatureInvalid`, `SignerNotRequired`, `TemplateMismatch`, `KeyLost`, `KeyRetired`, or what a
+    mandate raises.
     """
     try:
         payload = decode_payload(grant.payload)
@@ -74,16 +91,17 @@ def verify_standing(session: Session, grant: Grant) -> GrantPayload:
     if payload.gen != grant.generation:
         raise ConsentRevoked("an owner revoked the grant")
     _require_same_subject(session, grant, payload)
+    _require_ownership(session, grant, payload)
     signed = {signature.party_id: signature for signature in grant.signatures}
-    claimed = {signer.party: signer.kid for signer in payload.required_signers}
+    claimed = {signer.party for signer in payload.required_signers}
     required = owners(session, grant.track_id)
     if not required:
         raise ConsentMissing("nobody has a share of the track")
     for party in required:
-        if party.id not in signed or claimed.get(party.id) != party.kid:
+        kept = signed.get(party.id)
+        if kept is None or party.id not in claimed:
             raise ConsentMissing(f"{party.name} has a share and has not signed")
-        signature = signed[party.id]
-        verify_signature(grant.payload, signature.protected, signature.signature, party)
+        verify_kept(session, grant.payload, kept, party, purpose="remix", tracks=[grant.track_id])
     return payload
 
 
@@ -107,6 +125,20 @@ def _require_same_subject(session: Session, grant: Grant, payload: GrantPayload)
         raise TemplateMismatch("what was signed is not this template version")
     if allowed.track.id != track.id or allowed.track.audio_sha256 != track.audio_sha256:
         raise TemplateMismatch("the track's audio is not the recording that was signed for")
+
+
+def _require_ownership(session: Session, grant: Grant, payload: GrantPayload) -> None:
+    allowed = payload.authorization_details
+    present = ownership_in_force(session, grant.track_id)
+    version = signed_version(payload)
+    # What is signed as the split is what is paid, so it has to be what the registry says.
+    split = parts_sha256([part.model_dump() for part in allowed.split])
+    named = allowed.ownership.sha256 if allowed.ownership else split
+    if version != present.version or {split, named} != {present.sha256}:
+        raise OwnershipChanged(
+            f"signed under version {version} of the track's ownership; version "
+            f"{present.version} is in force, and its owners have not signed"
+        )
 
 
 def require_in_time(payload: GrantPayload) -> None:

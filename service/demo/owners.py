@@ -8,6 +8,7 @@ from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64decode
 
 from service.auth.keys import load_or_make
+from service.catalog.possession import registration_proof
 from service.consent.signatures import sign_payload
 from service.demo.client import Api, Refused
 
@@ -27,15 +28,18 @@ class Owner:
         return self.api.post(f"/v1/grants/{grant_id}/signatures", signature)
 
 
-def register(api: Api, *, kind: str, name: str, keys: Path) -> Owner:
-    """Register the holder of `api`'s token as a party, or find the party of an earlier run.
+def register(api: Api, *, subject: str, kind: str, name: str, keys: Path) -> Owner:
+    """Register `subject`, who holds `api`'s token, as a party, or find that of an earlier run.
 
     The private key is made at first use (mode 0600); the service gets the public half only.
     """
     key = load_or_make(keys / f"party-{kind}.jwk")
     public = {name: value for name, value in key.as_dict(private=False).items() if name != "kid"}
     try:
-        party = api.post("/v1/parties", {"kind": kind, "name": name, "public_key": public})
+        proof = registration_proof(key, subject)
+        party = api.post(
+            "/v1/parties", {"kind": kind, "name": name, "public_key": public, "proof": proof}
+        )
     except Refused as refused:
         if refused.slug != "party-exists":
             raise

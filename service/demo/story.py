@@ -75,8 +75,10 @@ class Story:
         return Api(self._url, token)
 
     def _owner(self, kind: Role, name: str) -> Owner:
+        subject = f"demo-{kind}"
         return register(
-            self._api(kind, f"demo-{kind}"),
+            self._api(kind, subject),
+            subject=subject,
             kind=kind,
             name=name,
             keys=self._settings.home / "keys",
@@ -110,9 +112,13 @@ class Story:
         with self._narrator.step(f"{song.name} uploaded and decoded in its sandbox"):
             artist.api.send_file("PUT", f"{path}/audio", song)
             artist.api.post(f"{path}/ingest", prefer="wait=60")
-            while (track := artist.api.get(path))["state"] not in {"ready", "rejected"}:
+            while (track := artist.api.get(path))["state"] == "ingesting":
                 alive()
                 self._narrator.pause()
+        if track["state"] == "held":
+            raise NotPossible(
+                "the song sounds like another party's track and is held: GET /v1/disputes"
+            )
         if track["state"] == "rejected":
             raise Refused(track["problem"] or {}, 422)
         self._remember(sha256, track_id=track["id"], templates={})

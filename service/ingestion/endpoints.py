@@ -120,6 +120,9 @@ async def ingest_track(
 ) -> Any:
     """Decode and check what was sent, in a worker; the track becomes `ready` or `rejected`.
 
+    It becomes `held` where it sounds like another party's track: then nobody can
+    grant it before somebody decides (`GET /v1/disputes`), and the other track goes on.
+
     Answers at once, or with `Prefer: wait=N` after the end: then with the track (200) or with the
     very problem it was rejected for. A rejected file is not kept.
     """
@@ -137,7 +140,7 @@ async def ingest_track(
     if found and rejection is not None:
         document = {**rejection, "instance": request.url.path}
         return JSONResponse(document, document["status"], headers, PROBLEM_MEDIA_TYPE)
-    if track.state == "ready":
+    if track.state in settling.SETTLED_STATES:
         response.status_code = 200
     return track
 

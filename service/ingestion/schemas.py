@@ -1,8 +1,11 @@
 """The wire of ingestion."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
+
+from service.catalog.schemas import Reason, Request
 
 StemName = Literal["drums", "bass", "other", "vocals"]
 
@@ -16,3 +19,46 @@ class UploadAnswer(BaseModel):
     filename: str | None
     bytes: int
     sha256: str
+
+
+class DisputedTrack(BaseModel):
+    """One of the two tracks, as both sides read it."""
+
+    id: str
+    title: str
+    artist: str
+    isrc: str | None
+
+
+class DisputeAnswer(BaseModel):
+    """A track that is held because it sounds like an earlier one of another party's."""
+
+    id: str
+    track: Annotated[DisputedTrack, Field(description="The later one, which is held.")]
+    earlier_track: Annotated[DisputedTrack, Field(description="It goes on meanwhile.")]
+    kind: Annotated[
+        Literal["bytes", "sound"], Field(description="`bytes`: it is the very same audio.")
+    ]
+    score: Annotated[
+        float, Field(description="The part of what overlaps that agrees, 0 to 1; 0.2 counts.")
+    ]
+    offset_seconds: Annotated[
+        float, Field(description="Where in the earlier track the later one begins.")
+    ]
+    state: Literal["open", "released", "rejected"]
+    opened_at: datetime
+    decided_at: datetime | None
+    reason: str | None
+
+
+class DisputeList(BaseModel):
+    """Disputes, newest first."""
+
+    items: list[DisputeAnswer]
+
+
+class NewDecision(Request):
+    """`release`: the later track is its owners' to grant; `reject`: it is not, and its files go."""
+
+    decision: Literal["release", "reject"]
+    reason: Annotated[Reason, Field(description="Both sides read it.")]

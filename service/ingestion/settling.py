@@ -15,6 +15,13 @@ from service.catalog.models import Stem, Track, Upload
 from service.consent import gate
 from service.database import new_id
 from service.errors import NotFound, Problem
+from service.ingestion.disputes import settle_matches
+from service.ingestion.fingerprints import (
+    Landmarks,
+    find_matches,
+    hold_fingerprints,
+    keep_landmarks,
+)
 from service.ingestion.receiving import OPEN_STATES
 from service.ingestion.refusals import AUDIO_REFUSALS, AudioMissing, AudioUndecodable, TrackSettled
 from service.ingestion.retention import release_objects
@@ -23,6 +30,7 @@ from service.permit import Permit
 from service.settings import Settings
 from service.storage import ObjectStore
 
+SETTLED_STATES = ("ready", "held")
 # What a second of a small lossy file takes; a guess at a length nobody has decoded yet.
 _BYTES_PER_SECOND = 16_000
 
@@ -34,7 +42,7 @@ def begin(
 
     :raises NotFound: no such track for this principal.
     :raises AudioMissing: nothing has been uploaded.
-    :raises TrackSettled: the track is ready.
+    :raises TrackSettled: the track is ready, or held for a decision.
     :raises QueueFull: see `service.jobs.acceptance.accept`.
     """
     job_id = new_id("job")
@@ -43,7 +51,7 @@ def begin(
     if track.state == "ingesting":
         return track
     if track.state not in OPEN_STATES:
-        raise TrackSettled("the track is ready; its audio does not change")
+        raise TrackSettled(f"the track is {track.state}; its audio does not change")
     size = sum(session.scalars(select(Upload.bytes).where(Upload.track_id == track_id)))
     if not size:
         raise AudioMissing(f"send the audio first: PUT /v1/tracks/{track_id}/audio")
@@ -70,7 +78,7 @@ def uploads_of(session: Session, track_id: str) -> dict[str, str] | None:
     track = session.get(Track, track_id)
     if track is None:
         raise NotFound("no such track")
-    if track.state == "ready":
+    if track.state in SETTLED_STATES:
         return None
     if track.state != "ingesting":
         raise _stored_refusal(track.problem)
@@ -89,11 +97,12 @@ def accept_audio(
     duration_seconds: float,
     sample_rate: int,
     channels: int,
+    landmarks: Landmarks,
 ) -> None:
-    """Make the track ready with its decoded audio and the artist's own stems, by name.
+    """Give the track its decoded audio and the artist's own stems, by name, and settle it.
 
-    The caller holds the objects (see `retention`). Nothing happens if another attempt has settled
-    it.
+    It is ready then, or held if it sounds like another party's (see `disputes`). The caller holds
+    the objects (see `retention`). Nothing happens if another attempt has settled it.
     """
     permit.require("ingest")
     track = _lock(session, permit.track_id)
@@ -106,9 +115,10 @@ def accept_audio(
     track.duration_seconds = duration_seconds
     track.sample_rate = sample_rate
     track.channels = channels
-    track.state = "ready"
     track.problem = None
-    session.flush()
+    hold_fingerprints(session)
+    keep_landmarks(session, track.id, landmarks)
+    settle_matches(session, track, find_matches(session, track, landmarks))
 
 
 def reject(session: Session, permit: Permit, objects: ObjectStore, problem: Problem) -> None:

@@ -30,7 +30,7 @@ def finish(
 
     With `lease_token` the job ends only if that lease is still the newest: a worker that lost
     its lease cannot end anything. The lease's number is raised, so whoever held it is fenced
-    off. Everything but a publication gives the listener's quota back.
+    off. Everything but a publication gives the listener's quota, or the preview's place, back.
     """
     if state not in FINAL:
         raise ValueError(f"{state} is not a final state")
@@ -60,6 +60,7 @@ def finish(
     session.execute(delete(OutboxRow).where(OutboxRow.job_id == job_id))
     if state != JobState.PUBLISHED:
         gate.release_quota(session, job_id)
+        gate.release_place(session, job_id)
         _free_track(session, job_id, reason, detail)
     emit(session, job_id, state.value, reason=reason, detail=detail)
     log.info("job_finished", job_id=job_id, state=state.value, reason=reason)

@@ -18,9 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base, now
-
-SequenceId = BigInteger().with_variant(Integer, "sqlite")
+from service.database import Base, SequenceId, now
 
 
 class JobState(StrEnum):
@@ -38,10 +36,10 @@ class JobState(StrEnum):
 ACTIVE: tuple[str, ...] = (JobState.QUEUED, JobState.RUNNING)
 FINAL: tuple[str, ...] = tuple(s for s in JobState if s not in ACTIVE)
 
-STAGES: dict[str, tuple[str, ...]] = {
-    "ingest": ("ingest",),
-    "remix": ("separate", "regenerate", "mix", "stamp", "publish"),
-}
+_REMIX = ("separate", "regenerate", "mix", "stamp", "publish")
+STAGES: dict[str, tuple[str, ...]] = {"ingest": ("ingest",), "preview": _REMIX, "remix": _REMIX}
+QUEUES: dict[str, str] = {"ingest": "ingest", "preview": "remix", "remix": "remix"}
+"""Kind of job -> its queue: previews wait among the remixes, in the same fair order."""
 
 
 class Job(Base):
@@ -59,7 +57,7 @@ class Job(Base):
             "state IN ('queued','running','published','refused','failed','revoked','cancelled')",
             name="state",
         ),
-        CheckConstraint("kind IN ('ingest','remix')", name="kind"),
+        CheckConstraint("kind IN ('ingest','preview','remix')", name="kind"),
         CheckConstraint(
             "(state IN ('queued','running')) = (finished_at IS NULL)", name="finished_when_final"
         ),

@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from service.database import now
-from service.jobs.models import OutboxRow
+from service.jobs.models import QUEUES, OutboxRow
 
 
 def owe(
@@ -18,7 +18,7 @@ def owe(
     row = OutboxRow(
         job_id=job_id,
         task=stage,
-        queue=kind,
+        queue=QUEUES[kind],
         created_at=moment,
         not_before=moment + timedelta(seconds=delay_seconds),
     )

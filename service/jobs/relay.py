@@ -11,7 +11,7 @@ delays that listener alone. Work already begun goes first: finishing it frees ro
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -207,8 +207,12 @@ def run_relay(
     *,
     queues: Sequence[str] = QUEUES,
     interval_seconds: float = 0.1,
+    chores: Sequence[Callable[[], object]] = (),
 ) -> None:
-    """Relay and reap until `stop` is set; outlives a broker or a database that is away."""
+    """Relay and reap until `stop` is set; outlives a broker or a database that is away.
+
+    `chores` are done as often as the reaping: what other rooms have to finish after a crash.
+    """
     next_reap = 0.0
     waited = 0.0
     pause = interval_seconds
@@ -219,6 +223,8 @@ def run_relay(
             if waited >= next_reap:
                 reap(database, settings)
                 recall_lost(database, bell, queues)
+                for chore in chores:
+                    chore()
                 next_reap = waited + REAP_EVERY_SECONDS
             relay_once(database, bell, queues)
         except (BrokerAway, DBAPIError, Problem) as error:

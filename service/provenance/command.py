@@ -95,7 +95,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     if verdict.consent is not None:
         yield (
             f"Consent     {verdict.consent.standing}: {verdict.consent.detail} "
-            f"({verdict.consent.grant}, template {verdict.consent.template})"
+            f"({verdict.consent.grant or 'no grant'}, template {verdict.consent.template})"
         )
     if verdict.signer is not None:
         yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"

@@ -14,6 +14,10 @@ CREDITS: Final = "org.reprise.credits"
 GENERATION: Final = "org.reprise.generation"
 ORIGINAL: Final = "org.reprise.original"
 
+# The purpose that a consent assertion names in place of a grant, and how such a title ends.
+PREVIEW: Final = "preview"
+PREVIEW_MARK: Final = "(preview)"
+
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 # The whole of a remix: a recording with a part that a trained model made.
 COMPOSITE_WITH_MODEL: Final = _IPTC + "compositeWithTrainedAlgorithmicMedia"

@@ -53,7 +53,30 @@ def shape(store: ManifestStore) -> list[str]:
             for label in (labels.CONSENT, labels.CREDITS, labels.GENERATION)
             if store.claimed(label) is None
         ),
+        *_purpose(store),
     ]
+
+
+def is_preview(store: ManifestStore) -> bool:
+    """Whether the credential is of a preview: made for its owners to hear, with nothing granted."""
+    return (store.claimed(labels.CONSENT) or {}).get("purpose") == labels.PREVIEW
+
+
+def _purpose(store: ManifestStore) -> list[str]:
+    """A preview never passes for something granted, nor a remix for a preview."""
+    consent = store.claimed(labels.CONSENT)
+    if consent is None:
+        return []
+    violations = []
+    if "purpose" in consent and not is_preview(store):
+        violations.append("the consent assertion names an unknown purpose")
+    if is_preview(store) == ("grant" in consent):
+        violations.append("the consent assertion has neither or both of a grant and a purpose")
+    title = store.active.get("title")
+    marked = isinstance(title, str) and title.endswith(f" {labels.PREVIEW_MARK}")
+    if is_preview(store) and not marked:
+        violations.append(f"the title of a preview does not end with {labels.PREVIEW_MARK}")
+    return violations
 
 
 def _signature(store: ManifestStore) -> list[str]:

@@ -11,6 +11,7 @@ from service.jobs.models import Job
 from service.provenance import labels, policy
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
+from service.templates.models import TemplateVersion
 
 
 class CredentialMismatch(Problem):
@@ -41,7 +42,7 @@ def record(
     job = session.get(Job, job_id)
     if job is None:
         raise CredentialMismatch(f"there is no job {job_id}")
-    violations = [*policy.shape(store), *_differences(store, job)]
+    violations = [*policy.shape(store), *_differences(session, store, job)]
     if store.state != "Trusted":
         violations.append(f"validation state is {store.state}, not Trusted")
     if violations:
@@ -63,16 +64,19 @@ def record(
     return credential
 
 
-def _differences(store: ManifestStore, job: Job) -> list[str]:
+def _differences(session: Session, store: ManifestStore, job: Job) -> list[str]:
     consent = store.claimed(labels.CONSENT) or {}
     generation = store.claimed(labels.GENERATION) or {}
+    preview = job.kind == "preview"
     pairs = {
+        "purpose": (consent.get("purpose"), labels.PREVIEW if preview else None),
         "job": (consent.get("job"), job.id),
         "track": (_member(consent, "track", "id"), job.track_id),
         "grant": (_member(consent, "grant", "id"), job.grant_id),
         "grant's generation": (_member(consent, "grant", "generation"), job.generation),
         "template": (_member(consent, "template", "id"), job.template_id),
         "template version": (_member(consent, "template", "version"), job.template_version),
+        **_of_draft(session, consent, job),
         "choices": (consent.get("choices_sha256"), job.choices_sha256),
         "job token": (consent.get("token_sha256"), policy.token_sha256(job.token_id)),
         "seed": (generation.get("seed"), job.seed),
@@ -84,6 +88,17 @@ def _differences(store: ManifestStore, job: Job) -> list[str]:
         for name, (claimed, recorded) in pairs.items()
         if claimed != recorded
     ]
+
+
+def _of_draft(
+    session: Session, consent: Mapping[str, Any], job: Job
+) -> dict[str, tuple[object, object]]:
+    """The template version's hash: no grant's payload has it for a preview."""
+    if job.kind != "preview":
+        return {}
+    made = session.get(TemplateVersion, (job.template_id, job.template_version))
+    recorded = None if made is None else made.sha256
+    return {"template's hash": (_member(consent, "template", "sha256"), recorded)}
 
 
 def _member(assertion: Mapping[str, Any], name: str, key: str) -> object:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.templates.redo import MOST_SPANS
 
 VerdictWord = Literal["trusted", "valid", "invalid", "absent"]
-StandingWord = Literal["stands", "revoked", "ended", "unknown"]
+StandingWord = Literal["stands", "revoked", "ended", "preview", "unknown"]
 
 # A file may claim anything, of any length: what does not fit is left out and said so.
 Text = Annotated[str, Field(max_length=2000)]
@@ -111,19 +111,21 @@ class ConsentClaim(Claim):
     """What of a consent assertion is looked up."""
 
     job: Text
-    grant: GrantClaim
+    grant: GrantClaim | None = None
     template: TemplateClaim
 
 
 class Consent(BaseModel):
     """Under which grant it was made, and whether that grant stands today.
 
-    `stands`, `revoked`, `ended` (by its own dates), or `unknown` when this service did not issue
-    the credential or cannot tell. A remix made before a revocation keeps its credential.
+    `stands`, `revoked`, `ended` (by its own dates, or as the track changed owners), or `unknown`
+    when this service did not issue the credential or cannot tell. A remix made before a revocation
+    keeps its credential. A `preview` was made for the recording's owners to hear, under no grant,
+    and grants nothing.
     """
 
-    grant: str
-    generation: int
+    grant: str | None
+    generation: int | None
     template: str
     job: str
     standing: StandingWord
@@ -144,6 +146,10 @@ class Verdict(BaseModel):
     summary: str
     reasons: list[str] = Field(default_factory=list, description="Why it is not `trusted`.")
     ours: bool = Field(False, description="Whether it claims to be a remix made here.")
+    preview: bool = Field(
+        False,
+        description="Whether it claims to be a preview, made for the owners, that grants nothing.",
+    )
     title: Text | None = None
     manifest_id: Text | None = Field(None, description="The credential's identity.")
     signer: Signer | None = None

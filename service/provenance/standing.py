@@ -6,12 +6,12 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.consent.models import Grant
+from service.consent.models import Grant, Preview
 from service.consent.refusals import GrantExpired
 from service.consent.standing import require_in_time, verify_standing
 from service.database import now
 from service.errors import Problem
-from service.provenance import labels
+from service.provenance import labels, policy
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.provenance.schemas import Consent, ConsentClaim, StandingWord
@@ -47,9 +47,13 @@ def _look_up(
     issued = ManifestStore(credential.manifest)
     if issued.claimed(labels.CONSENT) != store.claimed(labels.CONSENT):
         return "unknown", "the credential does not say what it said when it was issued"
+    if claim.grant is None:
+        return _look_up_preview(session, credential.job_id)
     grant = session.get(Grant, claim.grant.id)
     if grant is None:
         return "unknown", "the grant is not known here"
+    if grant.state == "superseded":
+        return "ended", "the track changed owners after this remix was made"
     if grant.state == "revoked" or grant.generation != claim.grant.generation:
         return "revoked", "an owner revoked the grant after this remix was made"
     try:
@@ -61,19 +65,30 @@ def _look_up(
     return "stands", "every owner's signature holds and the grant is open"
 
 
+def _look_up_preview(session: Session, job_id: str) -> tuple[StandingWord, str]:
+    said = "made for the recording's owners to hear; it grants nothing"
+    preview = session.get(Preview, job_id)
+    if preview is None:
+        return "unknown", "the preview is not known here"
+    if preview.removed_at is not None:
+        said += f", and was deleted on {preview.removed_at:%Y-%m-%d}"
+    return "preview", said
+
+
 def _claim(store: ManifestStore) -> ConsentClaim | None:
     try:
-        return ConsentClaim.model_validate(store.claimed(labels.CONSENT))
+        claim = ConsentClaim.model_validate(store.claimed(labels.CONSENT))
     except ValidationError:
         return None
+    return claim if (claim.grant is None) == policy.is_preview(store) else None
 
 
 def _answer(
     claim: ConsentClaim, word: StandingWord, detail: str, moment: datetime | None
 ) -> Consent:
     return Consent(
-        grant=claim.grant.id,
-        generation=claim.grant.generation,
+        grant=None if claim.grant is None else claim.grant.id,
+        generation=None if claim.grant is None else claim.grant.generation,
         template=f"{claim.template.id}@{claim.template.version}",
         job=claim.job,
         standing=word,

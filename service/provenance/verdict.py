@@ -36,6 +36,9 @@ _SUMMARIES: Final[dict[VerdictWord, str]] = {
 }
 
 
+_PREVIEW: Final = " It says that it is a preview for the recording's owners: it grants nothing."
+
+
 def verify_file(path: Path, trust: Trust, standing: Standing | None = None) -> Verdict:
     """Judge the file at `path`, read in a limited child.
 
@@ -56,6 +59,9 @@ def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
     word, reasons = _weigh(store, ours)
     verdict = _verdict(word, reasons)
     verdict.ours = ours
+    verdict.preview = policy.is_preview(store)
+    if verdict.preview:
+        verdict.summary += _PREVIEW
     _add_claims(verdict, store)
     if ours and word == "trusted" and standing is not None:
         verdict.consent = standing(store)

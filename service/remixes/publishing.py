@@ -16,6 +16,7 @@ from service.jobs.finish import finish
 from service.jobs.lease import Lease, StaleLease, hold
 from service.jobs.models import Job, JobState
 from service.permit import Permit
+from service.royalties.posting import post_remix
 
 
 class CancelledBefore(Conflict):
@@ -54,8 +55,10 @@ def publish(session: Session, lease: Lease, permit: Permit, file: PublishedFile)
     job = session.get_one(Job, lease.job_id, populate_existing=True)
     if job.cancel_requested:
         raise CancelledBefore("cancelled on request")
-    if permit.job_id != job.id or permit.generation != job.generation:
+    if (permit.job_id, permit.purpose, permit.generation) != (job.id, job.kind, job.generation):
         raise StaleLease("the permit is for another job")
+    # Before the state: the database takes no priced publication that has no posting.
+    post_remix(session, job)
     ended = finish(
         session,
         job.id,

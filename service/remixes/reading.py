@@ -36,7 +36,12 @@ def downloadable(session: Session, principal: Principal, job_id: str) -> tuple[J
     """
     job = _remix(session, job_id)
     permit = gate.permit_download(
-        session, principal, job_subject=job.subject, track_id=job.track_id, job_id=job.id
+        session,
+        principal,
+        job_subject=job.subject,
+        track_id=job.track_id,
+        job_id=job.id,
+        grant_id=job.grant_id or "",
     )
     if job.state != JobState.PUBLISHED or job.result is None:
         raise NotPublished(f"the remix is {job.state}", state=job.state, reason=job.reason)

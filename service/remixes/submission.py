@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import rfc8785
 from sqlalchemy.orm import Session
@@ -61,6 +63,38 @@ def submit(
         gate.admit's refusals: the grant, the template's bounds, the quota.
         QueueFull: 429 with Retry-After.
     """
+
+    def admit(job_id: str) -> gate.Admission:
+        return gate.admit(
+            session,
+            keys,
+            settings,
+            principal,
+            order.template_id,
+            order.version,
+            order.choices,
+            job_id=job_id,
+        )
+
+    return submit_once(
+        session, keys, settings, principal, order.model_dump(mode="json"), key, admit
+    )
+
+
+def submit_once(
+    session: Session,
+    keys: ServiceKeys,
+    settings: Settings,
+    principal: Principal,
+    order: dict[str, Any],
+    key: str | None,
+    admit: Callable[[str], gate.Admission],
+) -> Job:
+    """The job of an `order` (JSON): what `admit` lets in under the id it is given.
+
+    Where the key made a job before it is that one, and `admit` is not asked. Raises as `submit`
+    does.
+    """
     if key is None:
         raise IdempotencyKeyMissing(
             "send `Idempotency-Key:` with a fresh random value, and the same one when you repeat "
@@ -68,7 +102,7 @@ def submit(
         )
     if not _KEY.fullmatch(key):
         raise IdempotencyKeyInvalid("use 1 to 255 printable ASCII characters without spaces")
-    digest = hashlib.sha256(rfc8785.dumps(order.model_dump(mode="json"))).hexdigest()
+    digest = hashlib.sha256(rfc8785.dumps(order)).hexdigest()
     job_id = new_id("job")
     # The key's row comes first: a second request with the same key waits here for the first.
     first = insert_once(
@@ -85,16 +119,7 @@ def submit(
         if record.request_sha256 != digest:
             raise IdempotencyKeyReused("this key was sent before with another body")
         return session.get_one(Job, record.job_id)
-    admission = gate.admit(
-        session,
-        keys,
-        settings,
-        principal,
-        order.template_id,
-        order.version,
-        order.choices,
-        job_id=job_id,
-    )
+    admission = admit(job_id)
     track = session.get_one(Track, admission.claims.trk)
     return accept(
         session,

@@ -22,7 +22,9 @@ REFUSALS = {
     **AUTH_PROBLEMS,
     **NOT_FOUND,
     403: problem("`role-forbidden`, `party-needed`, `checkpoint-licence`"),
-    422: problem("`part-not-supported`, `unknown-checkpoint`, `invalid-request`"),
+    422: problem(
+        "`part-not-supported`, `price-not-possible`, `unknown-checkpoint`, `invalid-request`"
+    ),
 }
 
 

@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DDL, JSON, ForeignKey, LargeBinary, String, event
+from sqlalchemy import (
+    DDL,
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    LargeBinary,
+    String,
+    event,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.catalog.models import Track
@@ -37,6 +46,12 @@ class TemplateVersion(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     track: Mapped[Track] = relationship()
+    draft: Mapped["Draft"] = relationship(viewonly=True)
+
+    @property
+    def discarded_at(self) -> datetime | None:
+        """When an owner discarded it."""
+        return self.draft.discarded_at
 
     @property
     def reference(self) -> str:
@@ -47,6 +62,29 @@ class TemplateVersion(Base):
     def parsed(self) -> TemplateTerms:
         """The terms as a model."""
         return TemplateTerms.model_validate(self.terms)
+
+
+class Draft(Base):
+    """What becomes of a version, whose own row never changes: each version has one.
+
+    It is a draft until its first grant opens (`granted_at`), or an owner discards it.
+    """
+
+    __tablename__ = "drafts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["template_id", "version"],
+            ["template_versions.template_id", "template_versions.version"],
+            name="fk_drafts_template_versions",
+        ),
+        CheckConstraint("granted_at IS NULL OR discarded_at IS NULL", name="one_end"),
+    )
+
+    template_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    granted_at: Mapped[datetime | None]
+    discarded_at: Mapped[datetime | None]
+    discarded_by: Mapped[str | None] = mapped_column(String(255))
 
 
 class TemplateVersionImmutable(RuntimeError):

@@ -35,6 +35,10 @@ class TemplateVersionAnswer(BaseModel):
     sha256: str
     created_by: str
     created_at: datetime
+    discarded_at: Annotated[
+        datetime | None,
+        Field(description="When an owner discarded it; nothing grants it any more."),
+    ]
 
     model_config = ConfigDict(from_attributes=True)
 

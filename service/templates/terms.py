@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from service.catalog.names import clean_name
+from service.templates.price import Price
 from service.templates.redo import LONGEST_SECONDS
 
 EVERYWHERE = "*"
@@ -42,6 +43,7 @@ Style = Annotated[
 Territory = Annotated[str, AfterValidator(_territory)]
 CardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Density = Literal["sparse", "normal", "busy"]
+OnRevocation = Literal["keep", "takedown"]
 DENSITIES: tuple[Density, ...] = get_args(Density)
 
 
@@ -111,6 +113,7 @@ class TemplateTerms(_Strict):
     template, and the signed form says so. `densities`, `fills`, `swing` and `redo_seconds` may be
     left out when a version is made: it then states what the named generator can do. A version
     from before they existed states none of them, and what was not signed is not offered.
+    `on_revocation` left out is stated as `keep`, which is what it was before it could be said.
     """
 
     part: Literal["drums", "bass"]
@@ -148,10 +151,32 @@ class TemplateTerms(_Strict):
     ] = None
     redo_seconds: Annotated[RedoBounds | None, Field(exclude_if=is_absent)] = None
     quota_per_listener: Annotated[int, Field(ge=1, le=1000, strict=True)] = 10
+    quota_total: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000_000,
+            strict=True,
+            exclude_if=is_absent,
+            description="How many remixes may be published in all; left out: any number.",
+        ),
+    ] = None
+    on_revocation: Annotated[
+        OnRevocation | None,
+        Field(
+            exclude_if=is_absent,
+            description="What becomes of published remixes when an owner revokes the grant: they "
+            "stay with their listeners (`keep`) or nobody gets them any more (`takedown`).",
+        ),
+    ] = None
     territories: Annotated[list[Territory], Field(min_length=1, max_length=250)] = [EVERYWHERE]
     not_before: AwareDatetime | None = None
     not_after: AwareDatetime | None = None
     commercial: bool = False
+    price: Annotated[
+        Price | None,
+        Field(exclude_if=is_absent, description="What a remix owes; left out: nothing."),
+    ] = None
     checkpoints: Annotated[list[CardName], Field(min_length=1, max_length=16)]
     training: Literal["notAllowed"] = "notAllowed"
     voice_cloning: Literal[False] = False
@@ -181,6 +206,7 @@ class TemplateTerms(_Strict):
             "fills": "fills" in controls,
             "swing": "swing" in controls,
             "redo_seconds": RedoBounds(),
+            "on_revocation": "keep",
         }
         return self.model_copy(
             update={name: value for name, value in usual.items() if getattr(self, name) is None}

@@ -6,7 +6,7 @@ from typing import Any
 
 import rfc8785
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from service.auth import Principal
 from service.catalog.models import Track
@@ -14,7 +14,8 @@ from service.catalog.parties import require_party
 from service.catalog.tracks import visible_track
 from service.errors import NotFound
 from service.templates.capability import check_capability, settled
-from service.templates.models import Template, TemplateVersion
+from service.templates.models import Draft, Template, TemplateVersion
+from service.templates.price import check_price
 from service.templates.terms import TemplateTerms
 
 
@@ -23,7 +24,8 @@ def create_template(
 ) -> TemplateVersion:
     """Version 1 of a new template for a track the principal owns a share of.
 
-    Raises `NotFound`, `PartyNeeded`, `PartNotSupported` or the registry's refusals.
+    Raises `NotFound`, `PartyNeeded`, `PartNotSupported`, `PriceNotPossible` or the registry's
+    refusals.
     """
     track = visible_track(session, principal, track_id)
     party = require_party(session, principal)
@@ -71,6 +73,7 @@ def list_versions(session: Session, track_id: str) -> Sequence[TemplateVersion]:
     """Every version of every template of a track, newest first."""
     return session.scalars(
         select(TemplateVersion)
+        .options(selectinload(TemplateVersion.draft))
         .where(TemplateVersion.track_id == track_id)
         .order_by(TemplateVersion.created_at.desc(), TemplateVersion.version.desc())
     ).all()
@@ -97,6 +100,7 @@ def _add(
     party_id: str,
 ) -> TemplateVersion:
     terms = settled(terms)
+    check_price(terms.price, track, commercial=terms.commercial)
     canonical = canonical_template(template.id, version, track.id, terms)
     made = TemplateVersion(
         template_id=template.id,
@@ -108,5 +112,7 @@ def _add(
         created_by=party_id,
     )
     session.add(made)
+    session.flush()
+    session.add(Draft(template_id=template.id, version=version))
     session.flush()
     return made

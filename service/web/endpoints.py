@@ -1,4 +1,4 @@
-"""The page and its files, with a policy that lets nothing but our own scripts run."""
+"""The pages and their files, with a policy that lets nothing but our own scripts run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,20 +35,26 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def page() -> FileResponse:
-    """The page."""
+    """The listener's page."""
     return _file("index.html")
+
+
+@router.get("/owners")
+def owners_page() -> FileResponse:
+    """The owners' page."""
+    return _file("owners.html")
 
 
 @router.get("/static/{name}")
 def static(
     name: Annotated[str, PathParameter(pattern=r"^[a-z][a-z-]*\.(css|js|svg)$")],
 ) -> FileResponse:
-    """A file of the page."""
+    """A file of the pages."""
     return _file(name)
 
 
 def _file(name: str) -> FileResponse:
     path = STATIC / name
     if not path.is_file():
-        raise NotFound(f"the page has no file {name}")
+        raise NotFound(f"the pages have no file {name}")
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=HEADERS)

@@ -55,6 +55,7 @@ def test_a_worker_killed_in_the_middle_of_regenerate_publishes_once(rig: Rig) ->
             job_subject=rig.listener().subject,
             track_id=granted.track_id,
             job_id=job_id,
+            grant_id=granted.grant_id,
         )
     path = rig.objects.fetch(permit, job.result["sha256"], rig.folder / "remix.flac")
     assert file_sha256(path) == job.result["sha256"]

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,30 @@ def test_a_database_that_is_away_is_not_ready(client: TestClient) -> None:
     client.app.state.database = Database("sqlite:////nonexistent/x.db")  # type: ignore[attr-defined]
     status, found = parts(client)
     assert (status, found["database"]) == (503, "OperationalError")
+
+
+@sqlite_only
+def test_a_busy_database_says_when_to_come_back(
+    client: TestClient, bearer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool: Any = client.app.state.database.engine.pool  # type: ignore[attr-defined]
+    monkeypatch.setattr(pool, "_timeout", 0.05)
+    with ExitStack() as held:
+        for _ in range(pool.size() + pool._max_overflow):
+            held.enter_context(client.app.state.database.engine.connect())  # type: ignore[attr-defined]
+        answer = client.get("/v1/parties", headers=bearer("artist", "ada"))
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/service-busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/v1/parties", headers=bearer("artist", "ada")).status_code == 200
+
+
+@sqlite_only
+def test_a_broken_database_is_no_busy_one(client: TestClient, bearer: Any) -> None:
+    with client.app.state.database.transaction() as session:  # type: ignore[attr-defined]
+        session.execute(text("ALTER TABLE parties RENAME TO away"))
+    quiet = TestClient(client.app, raise_server_exceptions=False)
+    answer = quiet.get("/v1/parties", headers=bearer("artist", "ada"))
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
 
 
 @sqlite_only

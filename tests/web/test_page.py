@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from service.errors import install
 from service.web.endpoints import STATIC, router
 
-SERVED = ["/", *(f"/static/{file.name}" for file in STATIC.iterdir() if file.suffix != ".html")]
+PAGES = ["/", "/owners"]
+SERVED = [*PAGES, *(f"/static/{file.name}" for file in STATIC.iterdir() if file.suffix != ".html")]
 
 
 @pytest.fixture
@@ -55,7 +56,10 @@ def test_nothing_else_of_the_disk_is_served(client: TestClient, path: str) -> No
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_the_page_needs_no_inline_script_or_style_and_no_other_origin(client: TestClient) -> None:
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_needs_no_inline_script_or_style_and_no_other_origin(
+    client: TestClient, path: str
+) -> None:
     class Reader(HTMLParser):
         def __init__(self) -> None:
             super().__init__()
@@ -84,7 +88,7 @@ def test_the_page_needs_no_inline_script_or_style_and_no_other_origin(client: Te
             self._open = ""
 
     reader = Reader()
-    reader.feed(client.get("/").text)
+    reader.feed(client.get(path).text)
     assert reader.faults == []
     assert len(set(reader.ids)) == len(reader.ids)
     assert set(reader.labelled) <= set(reader.ids)

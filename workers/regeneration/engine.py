@@ -20,6 +20,9 @@ from workers.regeneration.song import generate
 
 log = logging.getLogger(__name__)
 
+CANCELLED = "generation_cancelled"
+"""Logged when the model has stopped; `reprise bench revocation` reads it from the log."""
+
 PENDING = 64
 """Jobs that may wait; Celery's own queue is the place for more."""
 
@@ -169,6 +172,7 @@ class Engine:
             with torch.inference_mode():
                 generation = generate(self.generator, self.codec, handle.request, handle._advance)
         except GenerationCancelled as cancelled:
+            log.info(CANCELLED, extra={"progress": round(handle.progress, 4)})
             handle._future.set_exception(cancelled)
         # One job's failure, whatever it is, must reach its caller and not end the thread.
         except Exception as error:  # noqa: BLE001

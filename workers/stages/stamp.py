@@ -63,6 +63,7 @@ def stamp_record(permit: Permit, work: Work) -> StampRecord:
     cards = [registry.card(name) for name in names]
     return StampRecord(
         job_id=record.job_id,
+        preview=record.kind == "preview",
         track=TrackRecord(
             track_id=track.id,
             title=track.title,

@@ -14,15 +14,19 @@ _IPTC_EXTENSION: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 
 def consent_assertion(record: StampRecord) -> dict[str, Any]:
-    """By whose consent: the job, the track, the grant and the template version, by hash."""
+    """By whose consent: the job, the track, the grant and the template version, by hash.
+
+    A preview names its purpose in place of a grant.
+    """
+    grant = {
+        "id": record.grant_id,
+        "sha256": record.grant_sha256,
+        "generation": record.grant_generation,
+    }
     return {
         "job": record.job_id,
         "track": {"id": record.track.track_id, "sha256": record.track.sha256},
-        "grant": {
-            "id": record.grant_id,
-            "sha256": record.grant_sha256,
-            "generation": record.grant_generation,
-        },
+        **({"purpose": labels.PREVIEW} if record.preview else {"grant": grant}),
         "template": {
             "id": record.template_id,
             "version": record.template_version,

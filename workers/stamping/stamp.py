@@ -138,6 +138,7 @@ def stamp_original(
 
 def _agree(permit: Permit, record: StampRecord) -> None:
     pairs = {
+        "purpose": (permit.purpose == "preview", record.preview),
         "job": (permit.job_id, record.job_id),
         "grant": (permit.grant_id, record.grant_id),
         "grant's generation": (permit.generation, record.grant_generation),

@@ -32,14 +32,17 @@ def tags(record: StampRecord) -> dict[str, str]:
             record.statement,
             f"{origin}.",
             f"Credits: {contributors}.",
-            f"Made under grant {record.grant_id}; `reprise verify` checks the credential.",
+            "A preview: nothing was granted."
+            if record.preview
+            else f"Made under grant {record.grant_id}; `reprise verify` checks the credential.",
         )
     )
+    rights = "for them to hear, not for release" if record.preview else "remixed under their grant"
     found = {
         "title": record.title,
         "artist": track.artist,
         "comment": comment,
-        "copyright": f"{origin}. Rights remain with its owners; remixed under their grant.",
+        "copyright": f"{origin}. Rights remain with its owners; {rights}.",
         "date": f"{record.issued_at:%Y-%m-%d}",
         "credits": contributors,
         "original_title": track.title,

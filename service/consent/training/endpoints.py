@@ -7,6 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
 from service.consent import gate
 from service.consent.schemas import NewSignature
+from service.consent.signatures import TRAINING_TYPE
+from service.consent.signers import offered_signature
 from service.consent.training import grants
 from service.consent.training.schemas import (
     NewTrainingGrant,
@@ -72,9 +74,10 @@ def read_training_grant(request: Request, grant_id: str, who: Owner) -> Training
         **NOT_FOUND,
         403: problem(
             "`signer-not-required`, `consent-revoked`, `consent-missing`: the owners changed since,"
-            " `party-needed`"
+            " `ownership-changed`, `key-lost`, `key-retired`, `mandate-not-open`,"
+            " `mandate-revoked`, `mandate-insufficient`, `party-needed`"
         ),
-        409: problem("`template-mismatch`: a track's audio changed since"),
+        409: problem("`template-mismatch`: a track's audio changed since; `key-not-in-custody`"),
         422: problem("`signature-invalid`, `invalid-request`"),
     },
 )
@@ -82,9 +85,16 @@ def sign_training_grant(
     request: Request, grant_id: str, new: NewSignature, who: Owner
 ) -> TrainingGrantAnswer:
     """Add your party's signature over the payload; the last one required opens the grant."""
-    with request.app.state.database.transaction() as session:
+    state = request.app.state
+    with state.database.transaction() as session:
+        payload = grants.visible_training_grant(session, who, grant_id).payload
+        protected, signature = offered_signature(
+            session, state.custody, who, payload, TRAINING_TYPE, new
+        )
         return grants.answer(
-            grants.add_training_signature(session, who, grant_id, new.protected, new.signature)
+            grants.add_training_signature(
+                session, who, grant_id, protected, signature, new.on_behalf_of
+            )
         )
 
 

@@ -4,21 +4,29 @@ from collections.abc import Sequence
 
 from joserfc.util import urlsafe_b64encode
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from checkpoints import registry
 from checkpoints.card import Card
 from checkpoints.errors import UnknownCheckpoint
 from service.auth import Principal
-from service.catalog.parties import party_of, require_party
+from service.catalog import ownership
+from service.catalog.parties import get_party, party_of, require_party
 from service.catalog.shares import owns
 from service.catalog.tracks import visible_track
 from service.consent.grants import LONGEST
+from service.consent.mandates.standing import stands, verify_kept
 from service.consent.models import Adapter, TrainingGrant, TrainingSignature, TrainingTrack
 from service.consent.payload import payload_sha256
-from service.consent.refusals import ConsentRevoked, SignerNotRequired, TrackNotReady
-from service.consent.schemas import SignerAnswer
-from service.consent.signatures import TRAINING_TYPE, verify_signature
+from service.consent.refusals import (
+    ConsentRevoked,
+    OwnershipChanged,
+    SignerNotRequired,
+    TrackNotReady,
+    require_unheld,
+)
+from service.consent.signatures import TRAINING_TYPE
+from service.consent.signers import acts_in, hold_mandate, keep, signer_answers
 from service.consent.training.payload import compose_training, decode_training
 from service.consent.training.schemas import (
     AdapterAnswer,
@@ -44,9 +52,11 @@ def create_training_grant(
         visible_track(session, principal, track_id) for track_id in sorted(set(new.track_ids))
     ]
     party = require_party(session, principal)
+    ownership.hold(session, [track.id for track in tracks])
     for track in tracks:
         if not owns(session, party.id, track.id):
             raise NotFound("no such track")
+        require_unheld(track)
         if track.state != "ready" or track.audio_sha256 is None:
             raise TrackNotReady(
                 f"ingest the audio of {track.title!r} first: its hash is part of what is signed"
@@ -91,37 +101,55 @@ def create_training_grant(
 
 
 def add_training_signature(
-    session: Session, principal: Principal, grant_id: str, protected: str, signature: str
+    session: Session,
+    principal: Principal,
+    grant_id: str,
+    protected: str,
+    signature: str,
+    on_behalf_of: str | None = None,
 ) -> TrainingGrant:
     """Keep the calling party's signature; with the last one required the grant opens.
 
-    Signing twice changes nothing. Raises `NotFound`, `PartyNeeded`, `ConsentRevoked`,
-    `ConsentMissing`, `SignerNotRequired`, `SignatureInvalid` or `TemplateMismatch`.
+    As `service.consent.grants.add_signature`; a mandate has to name training. Raises
+    `ConsentMissing` besides.
     """
+    mandate = hold_mandate(session, principal, on_behalf_of, protected, TRAINING_TYPE)
     # Two parties that sign at once: the second sees the first's signature and opens the grant.
     grant = session.scalar(
         select(TrainingGrant).where(TrainingGrant.id == grant_id).with_for_update(),
         execution_options={"populate_existing": True},
     )
-    if grant is None or not concerns(session, principal, grant):
+    if grant is None or not may_see(session, principal, grant):
         raise NotFound("no such training grant")
     party = require_party(session, principal)
     if grant.state == "revoked":
         raise ConsentRevoked("this training grant was revoked; make a new one")
+    if grant.state == "superseded":
+        raise OwnershipChanged(
+            "a track of the catalogue has other owners since; make a new one",
+        )
     tracks = [track.track_id for track in grant.tracks]
     required = {owner.id for owner in signers_of(session, tracks)}
-    if party.id not in required:
-        raise SignerNotRequired(f"{party.name} has no share of this catalogue")
-    verify_signature(grant.payload, protected, signature, party, TRAINING_TYPE)
-    signed = {kept.party_id for kept in grant.signatures}
-    if party.id not in signed:
-        grant.signatures.append(
-            TrainingSignature(
-                party_id=party.id, kid=party.kid, protected=protected, signature=signature
-            )
-        )
-        session.flush()
-        signed.add(party.id)
+    owner = party if mandate is None else get_party(session, mandate.grantor)
+    if owner.id not in required:
+        raise SignerNotRequired(f"{owner.name} has no share of this catalogue")
+    offered = TrainingSignature(
+        party_id=owner.id,
+        signed_by=party.id,
+        mandate_id=None if mandate is None else mandate.id,
+        protected=protected,
+        signature=signature,
+        signed_at=now(),
+    )
+    key = verify_kept(session, grant.payload, offered, owner, purpose="training", tracks=tracks)
+    offered.kid = key.kid
+
+    def holds(kept: TrainingSignature) -> bool:
+        return stands(session, grant.payload, kept, purpose="training", tracks=tracks)
+
+    keep(grant.signatures, offered, holds)
+    session.flush()
+    signed = {kept.party_id for kept in grant.signatures if holds(kept)}
     if grant.state == "collecting" and required <= signed:
         signed_payload(session, grant, sound=True)
         grant.state = "open"
@@ -132,7 +160,7 @@ def add_training_signature(
 def visible_training_grant(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:
     """A training grant, for the catalogue's owners and operators; `NotFound` for others."""
     grant = session.get(TrainingGrant, grant_id)
-    if grant is None or not concerns(session, principal, grant):
+    if grant is None or not may_see(session, principal, grant):
         raise NotFound("no such training grant")
     return grant
 
@@ -140,14 +168,20 @@ def visible_training_grant(session: Session, principal: Principal, grant_id: str
 def list_training_grants(
     session: Session, principal: Principal, track_id: str
 ) -> Sequence[TrainingGrant]:
-    """Every training grant of a track the principal may see, newest first. Raises `NotFound`."""
-    visible_track(session, principal, track_id)
-    return session.scalars(
+    """A track's training grants that the principal may see, newest first. Raises `NotFound`.
+
+    An owner sees all; who was one keeps reading those it had to sign.
+    """
+    found = session.scalars(
         select(TrainingGrant)
         .join(TrainingTrack)
         .where(TrainingTrack.track_id == track_id)
         .order_by(TrainingGrant.created_at.desc(), TrainingGrant.id)
     ).all()
+    seen = [grant for grant in found if may_see(session, principal, grant)]
+    if not seen:
+        visible_track(session, principal, track_id)
+    return seen
 
 
 def grants_of_adapter(session: Session, adapter: str) -> Sequence[str]:
@@ -171,10 +205,21 @@ def concerns(session: Session, principal: Principal, grant: TrainingGrant) -> bo
     return party.id in signers or any(owns(session, party.id, t.track_id) for t in grant.tracks)
 
 
+def may_see(session: Session, principal: Principal, grant: TrainingGrant) -> bool:
+    """Whether the principal may read it: whom it concerns, and an owner's agent."""
+    signers = {signer["party"] for signer in grant.required_signers}
+    tracks = [track.track_id for track in grant.tracks]
+    return concerns(session, principal, grant) or acts_in(
+        session, principal, grant.signatures, signers, tracks
+    )
+
+
 def answer(grant: TrainingGrant) -> TrainingGrantAnswer:
     """The training grant on the wire."""
     payload = urlsafe_b64encode(grant.payload).decode()
-    signed = {kept.party_id for kept in grant.signatures}
+    session = object_session(grant)
+    if session is None:
+        raise ValueError("a grant is shown while its session is open")
     allowed = decode_training(grant.payload).authorization_details
     return TrainingGrantAnswer(
         id=grant.id,
@@ -186,15 +231,14 @@ def answer(grant: TrainingGrant) -> TrainingGrantAnswer:
         track_ids=[track.id for track in allowed.catalogue],
         payload=payload,
         payload_sha256=payload_sha256(grant.payload),
-        required_signers=[
-            SignerAnswer(
-                party_id=signer["party"],
-                kid=signer["kid"],
-                name=signer["name"],
-                signed=signer["party"] in signed,
-            )
-            for signer in grant.required_signers
-        ],
+        required_signers=signer_answers(
+            session,
+            grant.payload,
+            grant.required_signers,
+            grant.signatures,
+            purpose="training",
+            tracks=[track.id for track in allowed.catalogue],
+        ),
         jws={
             "payload": payload,
             "signatures": [

@@ -70,7 +70,7 @@ class TrainingGrantAnswer(BaseModel):
     required_signers: list[SignerAnswer]
     jws: dict[str, Any]
     generation: int
-    state: Literal["collecting", "open", "revoked"]
+    state: Literal["collecting", "open", "revoked", "superseded"]
     not_before: datetime
     expires_at: datetime
     created_by: str

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.catalog.models import Party, Share, Track
+from service.consent.mandates.standing import verify_kept
 from service.consent.models import TrainingGrant
 from service.consent.refusals import (
     ConsentMissing,
@@ -17,7 +18,6 @@ from service.consent.refusals import (
     SignatureInvalid,
     TemplateMismatch,
 )
-from service.consent.signatures import TRAINING_TYPE, verify_signature
 from service.consent.training.payload import (
     TrainingPayload,
     decode_training,
@@ -95,18 +95,16 @@ def require_live(session: Session, generations: Mapping[str, int], *, lock: bool
 
 def _require_signatures(session: Session, grant: TrainingGrant, payload: TrainingPayload) -> None:
     signed = {signature.party_id: signature for signature in grant.signatures}
-    claimed = {signer.party: signer.kid for signer in payload.required_signers}
+    claimed = {signer.party for signer in payload.required_signers}
     tracks = [track.id for track in payload.authorization_details.catalogue]
     required = signers_of(session, tracks)
     if not required:
         raise ConsentMissing("nobody has a share of the catalogue")
     for party in required:
-        if party.id not in signed or claimed.get(party.id) != party.kid:
+        kept = signed.get(party.id)
+        if kept is None or party.id not in claimed:
             raise ConsentMissing(f"{party.name} has a share and has not signed")
-        signature = signed[party.id]
-        verify_signature(
-            grant.payload, signature.protected, signature.signature, party, TRAINING_TYPE
-        )
+        verify_kept(session, grant.payload, kept, party, purpose="training", tracks=tracks)
 
 
 def _require_catalogue(session: Session, payload: TrainingPayload, *, sound: bool) -> None:

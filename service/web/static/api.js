@@ -1,6 +1,5 @@
 // The API as the page needs it: bearer token, problems as errors, events over fetch.
 
-const TOKEN = "reprise.token";
 const RECONNECT_MS = 1000;
 const FINAL = new Set(["published", "refused", "failed", "revoked", "cancelled"]);
 
@@ -11,13 +10,16 @@ export class Problem extends Error {
     this.status = status;
     this.title = document.title ?? "Something went wrong";
     this.type = document.type ?? "about:blank";
+    this.limit = document.limit; // The limit that was met, and who can change it.
+    this.changedBy = document.changed_by;
   }
 }
 
-/** The listener's bearer token, kept for this tab only. */
+/** The bearer token, kept for this tab only; a listener's and an owner's have names of their own. */
 export const session = {
-  get token() { return sessionStorage.getItem(TOKEN); },
-  set token(value) { value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN); },
+  name: "reprise.token",
+  get token() { return sessionStorage.getItem(this.name); },
+  set token(value) { value ? sessionStorage.setItem(this.name, value) : sessionStorage.removeItem(this.name); },
 };
 
 /** One request; resolves with the Response, rejects with a Problem. */

@@ -1,20 +1,10 @@
 // The form: a song of the catalogue, and the choices its template allows.
 
+import { $, element } from "./elements.js";
+
 const TOGGLES = ["fills", "swing"];
 const DENSITIES = { sparse: "Sparse", normal: "Normal", busy: "Busy" };
 const SHORTEST_SECONDS = 0.5; // The API's own bound on a span.
-const $ = (id) => document.getElementById(id);
-
-/** An element with text, classes and attributes. */
-export function element(tag, { text, ...attributes } = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value != null) made.setAttribute(name, value === true ? "" : value);
-  }
-  if (text !== undefined) made.textContent = text;
-  made.append(...children);
-  return made;
-}
 
 /** Calls `onSong(offer)` when the listener picks a song, `onAsk(offer, choices)` when asked. */
 export class AskForm {

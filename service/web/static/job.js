@@ -1,7 +1,7 @@
 // A job's stages as they happen, from its events.
 
 import { events, request } from "./api.js";
-import { element } from "./ask.js";
+import { $, element } from "./elements.js";
 
 const STAGES = [
   ["separate", "Separate", "Taking the song apart into stems"],
@@ -16,7 +16,6 @@ const ENDS = {
   revoked: "The artist has taken consent back",
   cancelled: "Cancelled",
 };
-const $ = (id) => document.getElementById(id);
 
 function draw(stage, state) {
   const now = STAGES.findIndex(([name]) => name === stage);

@@ -1,7 +1,7 @@
 // Credits and the verdict, both read out of the very bytes that were received.
 
 import { json } from "./api.js";
-import { element } from "./ask.js";
+import { $, element } from "./elements.js";
 import { bindings, spans } from "./words.js";
 
 const VERDICTS = {
@@ -14,9 +14,9 @@ const STANDING = {
   stands: "stands today",
   revoked: "was given, and has been taken back since",
   ended: "was given, and has ended since",
+  preview: "none: a preview for the owners, which grants nothing",
   unknown: "not known here",
 };
-const $ = (id) => document.getElementById(id);
 
 function row(term, ...description) {
   return element("div", {}, element("dt", { text: term }), element("dd", {}, ...description));

@@ -8,17 +8,26 @@ import pytest
 from fastapi.testclient import TestClient
 from joserfc.jwk import OKPKey
 
+from service.auth import verify_bearer
+from service.catalog.possession import registration_proof
 from tests.stories import Story
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Bearer = Callable[..., dict[str, str]]
 
 
-def party(client: TestClient, headers: dict[str, str], **change: Any) -> Any:
+def party(
+    client: TestClient, headers: dict[str, str], key: OKPKey | None = None, **change: Any
+) -> Any:
+    key = key or OKPKey.generate_key("Ed25519")
+    state: Any = client.app.state  # type: ignore[attr-defined]
+    token = headers["Authorization"].removeprefix("Bearer ")
+    subject = change.get("subject") or verify_bearer(state.keys, state.settings, token).subject
     body = {
         "kind": "artist",
         "name": "Ada",
-        "public_key": OKPKey.generate_key("Ed25519").as_dict(private=False),
+        "public_key": key.as_dict(private=False),
+        "proof": registration_proof(key, subject),
         **change,
     }
     return client.post("/v1/parties", json=body, headers=headers)
@@ -66,10 +75,10 @@ def test_registering_a_party_and_a_track(client: TestClient, bearer: Bearer) -> 
 
 
 def test_one_party_per_subject_and_key(client: TestClient, bearer: Bearer) -> None:
-    key = OKPKey.generate_key("Ed25519").as_dict(private=False)
-    assert party(client, bearer("artist", "ada"), public_key=key).status_code == 201
+    key = OKPKey.generate_key("Ed25519")
+    assert party(client, bearer("artist", "ada"), key).status_code == 201
     assert problem(party(client, bearer("artist", "ada"))) == (409, "party-exists")
-    assert problem(party(client, bearer("label", "eve"), public_key=key)) == (409, "party-exists")
+    assert problem(party(client, bearer("label", "eve"), key)) == (409, "party-exists")
 
 
 def test_only_an_operator_registers_for_another(client: TestClient, bearer: Bearer) -> None:

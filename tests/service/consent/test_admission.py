@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.auth import Principal
-from service.catalog.models import Party, Share, Stem
+from service.catalog.models import PartyKey, Share, Stem
 from service.consent import gate, standing
 from service.consent.models import Grant
 from service.consent.refusals import (
@@ -14,6 +14,9 @@ from service.consent.refusals import (
     GrantExpired,
     GrantNotOpen,
     GrantNotYetValid,
+    OwnershipChanged,
+    SignatureInvalid,
+    SignerNotRequired,
     TemplateMismatch,
     TerritoryNotGranted,
 )
@@ -88,25 +91,34 @@ def test_a_row_set_to_open_by_hand_admits_nobody(story: Story) -> None:
         story.admit(Granted(owners, track, template, 1, grant_id))
 
 
-def test_a_new_owner_has_to_sign_too(story: Story) -> None:
+def test_a_new_owner_in_the_registry_shuts_the_gate(story: Story) -> None:
+    """Behind the service's back; a change that it knows of is in test_ownership."""
     granted = story.granted()
     heir = story.owner("Heir")
     with story.database.transaction() as session:
         share = session.get_one(Share, (granted.track_id, granted.owners[0].id, "recording"))
         share.ppm -= 1
         session.add(Share(track_id=granted.track_id, party_id=heir.id, side="recording", ppm=1))
-    with pytest.raises(ConsentMissing, match="Heir"):
+    with pytest.raises(OwnershipChanged):
         story.admit(granted)
 
 
-def test_a_changed_key_voids_the_signature(story: Story) -> None:
+def test_another_key_in_the_registry_voids_the_signature(story: Story) -> None:
+    """The database may be changed behind the service's back: a key is what its name says."""
     granted = story.granted()
     other = story.owner("Someone")
     with story.database.transaction() as session:
-        party = session.get_one(Party, granted.owners[0].id)
-        party.public_key = other.key.as_dict(private=False)
-        party.kid = "another"
-    with pytest.raises(ConsentMissing):
+        key = session.get_one(PartyKey, granted.owners[0].key.thumbprint())
+        key.public_key = other.key.as_dict(private=False)
+    with pytest.raises(SignatureInvalid):
+        story.admit(granted)
+    with story.database.transaction() as session:
+        key = session.get_one(PartyKey, granted.owners[0].key.thumbprint())
+        key.public_key = granted.owners[0].key.as_dict(private=False)
+        session.get_one(PartyKey, granted.owners[1].key.thumbprint()).state = "retired"
+        session.flush()
+        key.party_id = granted.owners[1].id
+    with pytest.raises(SignerNotRequired):
         story.admit(granted)
 
 

@@ -16,7 +16,7 @@ from service.database import new_id
 from service.jobs.models import Job
 from service.remixes.schemas import NewRemix
 from service.templates.choices import ChoiceOutsideTemplate, Choices, choices_sha256
-from service.templates.models import Template, TemplateVersion
+from service.templates.models import Draft, Template, TemplateVersion
 from service.templates.terms import TemplateTerms
 from service.templates.versions import canonical_template
 from tests.jobs_house import House
@@ -64,6 +64,8 @@ def granted(story: Story) -> Granted:
                 created_by=owners[0].id,
             )
         )
+        session.flush()
+        session.add(Draft(template_id=template, version=1))
     grant_id, payload = story.grant(owners[0], template)
     for owner in owners:
         story.sign(owner, grant_id, payload)

@@ -84,7 +84,12 @@ def test_a_remix_is_for_who_asked_and_the_owners(story: Story) -> None:
         return given(
             story,
             lambda s: gate.permit_download(
-                s, who, job_subject="lena", track_id=granted.track_id, job_id="job_1"
+                s,
+                who,
+                job_subject="lena",
+                track_id=granted.track_id,
+                job_id="job_1",
+                grant_id=granted.grant_id,
             ),
         )
 

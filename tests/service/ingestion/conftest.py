@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 
 from service.app import create_app
-from service.auth import mint_token
+from service.auth import mint_token, verify_bearer
 from service.catalog.models import Stem, Track, Upload
+from service.catalog.possession import registration_proof
 from service.consent.models import TokenUse
 from service.database import Database
+from service.ingestion.models import Dispute, Landmark
 from service.jobs.models import Artefact, Job, OutboxRow
 from service.migrations import migrate
 from service.permit import Permit
@@ -64,10 +66,16 @@ class Studio:
         )
 
     def register(self, client: httpx.Client, name: str) -> str:
-        key = OKPKey.generate_key("Ed25519").as_dict(private=False)
-        answer = client.post(
-            "/v1/parties", json={"kind": "artist", "name": name, "public_key": key}
-        )
+        key = OKPKey.generate_key("Ed25519")
+        token = client.headers["authorization"].removeprefix("Bearer ")
+        subject = verify_bearer(self.app.state.keys, self.settings, token).subject
+        body = {
+            "kind": "artist",
+            "name": name,
+            "public_key": key.as_dict(private=False),
+            "proof": registration_proof(key, subject),
+        }
+        answer = client.post("/v1/parties", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -141,6 +149,8 @@ class Studio:
             "stems": Stem.name,
             "artefacts": Artefact.key,
             "owed": OutboxRow.id,
+            "landmarks": Landmark.hash,
+            "disputes": Dispute.id,
         }
         with self.database.snapshot() as session:
             return {
@@ -175,7 +185,7 @@ class Studio:
 
 NOTHING = {
     "objects": [], "files": [], "audio": 0, "tokens without jobs": 0, "uploads": 0, "stems": 0,
-    "artefacts": 0, "owed": 0,
+    "artefacts": 0, "owed": 0, "landmarks": 0, "disputes": 0,
 }  # fmt: skip
 
 

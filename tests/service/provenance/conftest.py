@@ -104,7 +104,8 @@ class Studio:
     def _record(
         self, session: Any, job: Job, permit: Permit, changes: dict[str, Any]
     ) -> StampRecord:
-        grant = session.get_one(Grant, job.grant_id)
+        preview = job.kind == "preview"
+        grant = None if preview else session.get_one(Grant, job.grant_id)
         version = get_version(session, job.template_id or "", job.template_version or 0)
         cards = [registry.card(name) for name in permit.checkpoints]
         values: dict[str, Any] = {
@@ -119,8 +120,9 @@ class Studio:
             "kept": ("bass", "other", "vocals"),
             "style": (job.choices or {})["style"],
             "seed": job.seed,
-            "grant_id": grant.id,
-            "grant_sha256": "0" * 64,
+            "preview": preview,
+            "grant_id": grant and grant.id,
+            "grant_sha256": None if preview else "0" * 64,
             "grant_generation": job.generation,
             "template_id": version.template_id,
             "template_version": version.version,

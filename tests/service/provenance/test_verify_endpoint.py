@@ -13,6 +13,9 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
+from service.catalog import ownership
+from service.catalog.schemas import NewShare
+from service.consent.ownership import changing
 from service.provenance import intake, reading
 from tests.service.provenance.conftest import Studio
 
@@ -103,6 +106,31 @@ def test_a_revoked_consent_is_told(studio: Studio, client: TestClient) -> None:
     # The file was made under consent and its signature holds; what changed is said beside it.
     assert verdict["verdict"] == "trusted"
     assert verdict["consent"]["standing"] == "revoked"
+
+
+def test_a_sold_track_is_told(studio: Studio, client: TestClient) -> None:
+    _, stamped = studio.publish()
+    granted, story = studio.granted, studio.house.story
+    heir = story.owner("Heir")
+    seller = granted.owners[0]
+    with story.database.transaction() as session:
+        before = ownership.history(session, seller.principal, granted.track_id)[0].shares
+        shares = [
+            NewShare(
+                party_id=heir.id if part["party"] == seller.id else part["party"],
+                side=part["side"],
+                ppm=part["ppm"],
+            )
+            for part in before
+        ]
+        changing.propose(session, seller.principal, granted.track_id, shares)
+        changing.agree(session, heir.principal, granted.track_id, 2)
+
+    verdict = send(client, stamped.path.read_bytes()).json()
+
+    assert verdict["verdict"] == "trusted"
+    assert verdict["consent"]["standing"] == "ended"
+    assert "owners" in verdict["consent"]["detail"]
 
 
 def test_a_file_that_was_never_published_is_not_vouched_for(

@@ -16,6 +16,7 @@ from service.consent.refusals import ChoicesChanged
 from service.database import Database, now
 from service.errors import NotFound, Problem
 from service.jobs.cancel import cancel
+from service.jobs.finish import finish
 from service.jobs.models import Artefact, Job, JobState, OutboxRow
 from service.jobs.reaper import reap
 from service.permit import Permit
@@ -313,15 +314,60 @@ def test_progress_is_told_and_never_falls(
     assert overall == sorted(overall)
 
 
+def stored(permit: Permit, work: Work) -> Made:
+    """A stage that keeps one object."""
+    path = work.folder / "object.wav"
+    path.write_text("the same every time")
+    digest = work.place.objects.put(permit, path)
+    return Made(artefact_key("separate", x=1), "separate", digest, "audio/wav")
+
+
 def test_an_artefact_whose_object_is_gone_is_made_again(house: House, place: Workplace) -> None:
     job_id = house.ask(house.grant())
-
-    def stage(permit: Permit, work: Work) -> Made:
-        return Made(artefact_key("separate", x=1), "separate", "ab" * 32, "audio/wav")
-
-    run_stage(place, job_id, "separate", stage)
+    run_stage(place, job_id, "separate", stored)
     assert house.count(Artefact) == 1
-    assert find(place.database, place.objects, artefact_key("separate", x=1)) is None
+    key = artefact_key("separate", x=1)
+    found = find(place.database, place.objects, key)
+    assert found is not None
+    place.objects.delete(found.main_object)
+    assert find(place.database, place.objects, key) is None
+
+
+def test_an_object_that_is_deleted_before_it_is_named_is_made_again(
+    house: House, place: Workplace
+) -> None:
+    """Another job that let go of the same object, just before this one names it."""
+    job_id = house.ask(house.grant())
+
+    def unlucky(permit: Permit, work: Work) -> Made:
+        made = stored(permit, work)
+        work.place.objects.delete(made.main_object)
+        return made
+
+    assert run_stage(place, job_id, "separate", unlucky) == "retry"
+    assert house.job(job_id).artefacts == {}
+    assert house.count(Artefact) == 0
+    assert run_stage(place, job_id, "separate", stored) == "done"
+    assert house.job(job_id).stage == "regenerate"
+
+
+def test_what_a_fenced_off_worker_made_is_deleted(house: House, place: Workplace) -> None:
+    """The job ended while its stage worked: nothing of it lies about, unless another job's."""
+    granted = house.grant()
+    job_id, other = house.ask(granted), house.ask(granted)
+
+    def ended(permit: Permit, work: Work) -> Made:
+        made = stored(permit, work)
+        with place.database.transaction() as session:
+            finish(session, work.record.job_id, JobState.CANCELLED, "cancelled")
+        return made
+
+    assert run_stage(place, job_id, "separate", ended) == "stale"
+    assert list(place.objects.digests()) == []
+    assert run_stage(place, other, "separate", stored) == "done"
+    third = house.ask(granted)
+    assert run_stage(place, third, "separate", ended) == "stale"
+    assert len(list(place.objects.digests())) == 1
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

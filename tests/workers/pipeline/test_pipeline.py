@@ -14,9 +14,15 @@ from sqlalchemy import delete
 from service.catalog.models import Stem
 from service.consent import gate
 from service.jobs.models import ACTIVE, Artefact, Job, JobState
+from service.previews import discarding, submission
+from service.previews.sweeping import sweep
+from service.provenance import labels
+from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.templates.capability import PartNotSupported
-from tests.remix_rig import Rig, song
+from service.templates.choices import Choices
+from service.templates.models import TemplateVersion
+from tests.remix_rig import TERMS, Rig, song
 from tests.stories import Granted
 from tests.tiny_checkpoints import write_tiny_checkpoints
 from workers.mixing import stretched_frames
@@ -36,7 +42,10 @@ class Studio(Rig):
 
     def play(self, granted: Granted, **choices: Any) -> Job:
         """A remix from acceptance to its end."""
-        job_id = self.house.ask(granted, **choices)
+        return self.finish(self.house.ask(granted, **choices))
+
+    def finish(self, job_id: str) -> Job:
+        """A job from where it is to its end."""
         while (job := self.house.job(job_id)).state in ACTIVE:
             perform(self.place, job_id, job.stage)
         return job
@@ -105,6 +114,54 @@ def test_a_remix_is_published_with_its_credential(studio: Studio, granted: Grant
         assert credential.file_sha256 == job.result["sha256"]
         assert credential.manifest["validation_state"] == "Trusted"
     assert {c["role"] for c in job.result["credits"] if c["ai"]} == {"drums"}
+
+
+def test_a_preview_is_made_like_a_remix_and_goes_with_its_draft(
+    studio: Studio, granted: Granted
+) -> None:
+    """Nothing of it is left but what the remix of the same choices, and the track, rest on."""
+    remix = studio.play(granted, seed=7)
+    kept = set(studio.objects.digests())
+    owner = granted.owners[0]
+    version = studio.story.version(owner, granted.template_id, **TERMS)
+    asked = [submit(studio, granted, version, seed) for seed in (7, 17)]
+    same, other = (studio.finish(job_id) for job_id in asked)
+    for job in (same, other):
+        assert (job.state, job.reason) == (JobState.PUBLISHED, "published"), job.reason_detail
+        assert job.result is not None
+        assert job.result["title"].endswith("(preview)")
+        with studio.database.snapshot() as session:
+            store = ManifestStore(session.get_one(Credential, job.id).manifest)
+            assert store.state == "Trusted"
+            consent = store.claimed(labels.CONSENT) or {}
+            assert (consent["purpose"], "grant" in consent) == ("preview", False)
+            sha256 = session.get_one(TemplateVersion, (granted.template_id, version)).sha256
+            assert consent["template"]["sha256"] == sha256
+    assert same.artefacts["mix"] == remix.artefacts["mix"], "the model was not asked again"
+    assert other.artefacts["mix"] != remix.artefacts["mix"]
+    assert len(set(studio.objects.digests()) - kept) == 4, "two files, and one new part and mix"
+
+    with studio.database.transaction() as session:
+        discarding.discard(session, owner.principal, granted.template_id, version)
+    assert sweep(studio.database, studio.objects) == 2
+    assert set(studio.objects.digests()) == kept
+    again = studio.play(granted, seed=7)
+    assert {"separate", "regenerate", "mix"} <= studio.cached(again)
+
+
+def submit(studio: Studio, granted: Granted, version: int, seed: int) -> str:
+    """Ask for a preview as its owner does."""
+    with studio.database.transaction() as session:
+        return submission.submit(
+            session,
+            studio.keys,
+            studio.settings,
+            granted.owners[0].principal,
+            granted.template_id,
+            version,
+            Choices(style="rock", seed=seed),
+            f"{version}-{seed}",
+        ).id
 
 
 def test_the_second_remix_skips_separation_and_the_same_one_skips_the_model(

@@ -1,0 +1,1 @@
+"""The gate's record, and who may read which of it."""

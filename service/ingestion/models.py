@@ -1,0 +1,58 @@
+"""Tables of ingestion: what a track sounds like, and disputes about whose it is."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base, new_id, now
+
+
+class Landmark(Base):
+    """One landmark of a track's audio (Wang 2003): a hash of two spectral peaks, and when.
+
+    `frame` counts the fingerprint's frames (see `workers.fingerprint`).
+    """
+
+    __tablename__ = "landmarks"
+
+    # In this order the primary key is the index that a search by hash needs.
+    hash: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), primary_key=True, index=True)
+    frame: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Dispute(Base):
+    """A track that sounds like an earlier one, none of whose owners owns it.
+
+    `score` is the part of what overlaps that agrees, 0 to 1; `offset_seconds` is where in the
+    earlier track the new one begins (negative: so much comes before). The earlier track goes on
+    meanwhile.
+    """
+
+    __tablename__ = "disputes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('bytes', 'sound')", name="kind"),
+        CheckConstraint("state IN ('open', 'released', 'rejected')", name="state"),
+        # Decided ones stay as a record; a track may come into dispute again.
+        Index(
+            "ix_disputes_open",
+            "track_id",
+            "earlier_track_id",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("dsp"))
+    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), index=True)
+    earlier_track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    score: Mapped[float]
+    offset_seconds: Mapped[float]
+    state: Mapped[str] = mapped_column(String(16), default="open")
+    opened_at: Mapped[datetime] = mapped_column(default=now)
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(String(255))
+    reason: Mapped[str | None] = mapped_column(Text)

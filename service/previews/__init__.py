@@ -1,0 +1,1 @@
+"""Previews: an owner hears a template version before anybody grants it; and how drafts go."""
