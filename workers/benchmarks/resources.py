@@ -66,16 +66,19 @@ def demo_memory() -> float:
     """Most bytes that `reprise demo` and all its processes held at once.
 
     Raises:
-        NotMeasured: not on Linux, or the demo failed.
+        NotMeasured: not on Linux, not in the repository, or the demo failed.
     """
     if not Path("/proc/self/smaps_rollup").exists():
         raise NotMeasured("memory of processes is read from Linux' /proc")
+    song = Path("demo/song.ogg")
+    if not song.is_file():
+        raise NotMeasured(f"the demo's song, {song}, is in the repository: run this from there")
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as home:
         log = Path(home) / "demo.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "service.cli", "demo", "--no-serve", "--seed", "7",
-                 "--folder", f"{home}/demo"],
+                 "--track", str(song), "--folder", f"{home}/demo"],
                 env={**os.environ, "REPRISE_HOME": home}, stdout=output, stderr=output,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
