@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from service.auth import Principal, ServiceKeys
-from service.consent import gate
+from service.consent import closing, gate
 from service.database import Base, Database, new_id
 from service.jobs.acceptance import accept
 from service.jobs.models import Event, Job
@@ -74,7 +74,7 @@ class House:
     def revoke(self, granted: Granted) -> None:
         """Revoke, as the first owner; when it returns it is committed."""
         with self.database.transaction() as session:
-            gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+            closing.revoke(session, granted.owners[0].principal, granted.grant_id)
 
     def job(self, job_id: str) -> Job:
         """The job as it is now."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.signatures import TRAINING_TYPE, sign_payload
 from service.consent.training.adapters import record_adapter
 from service.consent.training.grants import add_training_signature, create_training_grant
@@ -70,4 +70,4 @@ class TrainingStory:
     def revoke(self, who: Principal, grant_id: str) -> None:
         """Revoke; when it returns it is committed."""
         with self.story.database.transaction() as session:
-            gate.revoke_training(session, who, grant_id)
+            closing.revoke_training(session, who, grant_id)

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.models import Grant, Preview
 from service.database import now
 from service.errors import NotFound
@@ -36,7 +36,7 @@ def discard(
     made = get_version(session, template_id, version)
     by = principal.subject
     drafts.discard(session, template_id, version, by=by)
-    gate.close(
+    closing.close(
         session,
         (Grant.template_id == template_id) & (Grant.template_version == version),
         state="revoked",

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing
 from service.consent.models import Grant, GrantSignature, Mandate, Takedown
 from service.consent.quota import insert_once
 from service.consent.takedowns import takes_down
@@ -24,7 +24,7 @@ def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
 
     One transaction. Raises `NotFound`; twice is as good as once.
     """
-    grant = gate.revoke(session, principal, grant_id)
+    grant = closing.revoke(session, principal, grant_id)
     take_down_published(session, [grant.id], by=principal.subject)
     return grant
 
@@ -34,7 +34,7 @@ def end_mandate(session: Session, principal: Principal, mandate_id: str) -> Mand
 
     One transaction. Raises `NotFound`; twice is as good as once.
     """
-    mandate = gate.end_mandate(session, principal, mandate_id)
+    mandate = closing.end_mandate(session, principal, mandate_id)
     under = select(GrantSignature.grant_id).where(GrantSignature.mandate_id == mandate.id)
     take_down_published(session, session.scalars(under).all(), by=principal.subject)
     return mandate

@@ -12,7 +12,7 @@ from service.auth import Principal, RoleForbidden
 from service.catalog import ownership
 from service.catalog.models import Ownership
 from service.catalog.schemas import NewShare
-from service.consent import gate
+from service.consent import closing
 
 
 def propose(
@@ -68,5 +68,5 @@ def _change(
     reason: str | None = None,
 ) -> Ownership:
     ownership.put_in_force(session, proposed, decided_by=decided_by, reason=reason)
-    gate.supersede(session, proposed.track_id, by=principal.subject)
+    closing.supersede(session, proposed.track_id, by=principal.subject)
     return proposed

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
-from service.consent import gate
+from service.consent import closing
 from service.consent.schemas import NewSignature
 from service.consent.signatures import TRAINING_TYPE
 from service.consent.signers import offered_signature
@@ -108,4 +108,4 @@ def revoke_training_grant(request: Request, grant_id: str, who: Owner) -> Traini
     that its adapters played, and the adapters are marked for deletion.
     """
     with request.app.state.database.transaction() as session:
-        return grants.answer(gate.revoke_training(session, who, grant_id))
+        return grants.answer(closing.revoke_training(session, who, grant_id))

@@ -6,7 +6,7 @@ import pytest
 
 from service.auth import Principal
 from service.catalog.models import PartyKey, Share, Stem
-from service.consent import gate, standing
+from service.consent import closing, gate, standing
 from service.consent.models import Grant
 from service.consent.refusals import (
     ConsentMissing,
@@ -227,7 +227,7 @@ def test_a_stem_that_nobody_can_make_is_refused_by_name(
 def test_a_revoked_grant_admits_nobody(story: Story) -> None:
     granted = story.granted()
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[1].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[1].principal, granted.grant_id)
     with pytest.raises(ConsentRevoked):
         story.admit(granted)
 
@@ -235,7 +235,7 @@ def test_a_revoked_grant_admits_nobody(story: Story) -> None:
 def test_setting_a_revoked_row_back_to_open_revives_nothing(story: Story) -> None:
     granted = story.granted()
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     with story.database.transaction() as session:
         session.get_one(Grant, granted.grant_id).state = "open"
     with pytest.raises(ConsentRevoked):

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.quota import quota_used, release_quota
 from service.consent.refusals import ConsentRevoked, JobTokenReplayed, QuotaExhausted
 from service.templates.choices import Choices
@@ -156,7 +156,7 @@ def test_a_revocation_and_a_publication_have_one_order(story: Story) -> None:
 
     def revoke() -> None:
         with story.database.transaction() as session:
-            gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+            closing.revoke(session, granted.owners[0].principal, granted.grant_id)
 
     with ThreadPoolExecutor(2) as pool:
         publishing = pool.submit(publish)

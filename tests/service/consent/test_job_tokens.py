@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from service.auth import ServiceKeys
-from service.consent import gate, job_tokens
+from service.consent import closing, gate, job_tokens
 from service.consent.models import TokenUse
 from service.consent.refusals import (
     ChoicesChanged,
@@ -157,7 +157,7 @@ def test_revocation_stops_running_and_waiting_jobs(story: Story) -> None:
     with story.database.transaction() as session:
         gate.lock_for_publish(session, given)
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     with pytest.raises(ConsentRevoked):
         permit(story, accepted.token, "publish", choices)
     with pytest.raises(ConsentRevoked), story.database.snapshot() as session:

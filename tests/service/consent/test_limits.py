@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from checkpoints.errors import CheckpointLicence
 from service.auth import Principal
 from service.catalog.models import Track
-from service.consent import gate, standing
+from service.consent import closing, gate, standing
 from service.consent.models import Grant, QuotaTotal
 from service.consent.payload import GrantPayload, decode_payload
 from service.consent.quota import quota_used
@@ -498,10 +498,10 @@ def test_published_remixes_go_exactly_where_the_owners_signed_so(
     for _ in range(2 if twice else 1):
         with house.database.transaction() as session:
             if ending == "supersede":
-                gate.supersede(session, granted.track_id, by="x")
+                closing.supersede(session, granted.track_id, by="x")
             elif ending != "nothing":
                 who = OPERATOR if ending == "operator" else owner
-                gate.revoke(session, who, granted.grant_id)
+                closing.revoke(session, who, granted.grant_id)
     gone = says == "takedown" and ending in ("revoke", "operator")
     for job_id in jobs:
         for who in (LISTENER, owner, OPERATOR):

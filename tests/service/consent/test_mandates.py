@@ -11,7 +11,7 @@ from joserfc.jwk import OKPKey
 
 from service.auth import Principal
 from service.catalog.schemas import KeyLoss
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.grants import add_signature, answer, list_grants, visible_grant
 from service.consent.losses import report_loss
 from service.consent.mandates import giving
@@ -89,7 +89,7 @@ def sign_for(
 
 def end(story: Story, who: Principal, mandate_id: str) -> None:
     with story.database.transaction() as session:
-        gate.end_mandate(session, who, mandate_id)
+        closing.end_mandate(session, who, mandate_id)
 
 
 @pytest.fixture

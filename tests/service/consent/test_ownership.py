@@ -26,7 +26,7 @@ from service.catalog.ownership import (
 )
 from service.catalog.schemas import NewShare
 from service.catalog.shares import SharesDoNotSum, ownership_in_force, parts_sha256
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.grants import list_grants, renew, visible_grant
 from service.consent.models import Grant, TrainingGrant
 from service.consent.ownership import changing
@@ -276,7 +276,7 @@ def test_a_grant_of_another_track_stands(story: Story) -> None:
 def test_revoked_stays_revoked(story: Story) -> None:
     granted = story.granted()
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     sell(story, granted, story.owner("Heir"))
     assert state_of(story, granted.grant_id) == ("revoked", 2)
 
@@ -713,7 +713,7 @@ def test_shares_change_in_one_place_only() -> None:
     assert callers == {"catalog/ownership.py", "consent/ownership/changing.py"}
     source = (service / "consent/ownership/changing.py").read_text(encoding="utf-8")
     after = source.split("ownership.put_in_force(")[1]
-    assert after.splitlines()[1].strip().startswith("gate.supersede(")
+    assert after.splitlines()[1].strip().startswith("closing.supersede(")
 
 
 @sqlite_only

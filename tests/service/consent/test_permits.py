@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.models import Grant
 from service.database import Database
 from service.errors import NotFound
@@ -72,7 +72,7 @@ def test_a_listener_hears_what_an_open_grant_covers(story: Story) -> None:
         with pytest.raises(NotFound, match="no such track"):
             listen(who, track)
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     with pytest.raises(NotFound):
         listen(story.listener(territory="DE"), granted.track_id)
 
@@ -145,7 +145,7 @@ def test_who_may_revoke(story: Story, who: str) -> None:
     }[who]
     for _ in range(2):
         with story.database.transaction() as session:
-            revoked = gate.revoke(session, principal, granted.grant_id)
+            revoked = closing.revoke(session, principal, granted.grant_id)
             assert (revoked.state, revoked.generation) == ("revoked", 2)
     with story.database.snapshot() as session:
         kept = session.get_one(Grant, granted.grant_id)
@@ -157,5 +157,5 @@ def test_strangers_revoke_nothing(story: Story) -> None:
     granted = story.granted()
     for stranger in (story.owner("Eve").principal, story.listener()):
         with pytest.raises(NotFound), story.database.transaction() as session:
-            gate.revoke(session, stranger, granted.grant_id)
+            closing.revoke(session, stranger, granted.grant_id)
     story.admit(granted)

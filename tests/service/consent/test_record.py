@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing, gate
 from service.consent.models import GateDecision
 from service.consent.record.decisions import decisions
 from service.errors import NotFound, Problem
@@ -52,7 +52,7 @@ def test_a_remix_leaves_its_whole_way_through_the_gate(story: Story) -> None:
         permit = gate.permit(session, story.keys, admission.token, "separate", choices=choices)
         gate.check_live(session, permit)
     with story.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     with pytest.raises(Problem), story.database.snapshot() as session:
         gate.check_live(session, permit)
     found = read(story, granted.owners[1].principal)

@@ -12,7 +12,7 @@ from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from service.auth import Principal
 from service.catalog.models import Share, Track
-from service.consent import gate
+from service.consent import closing
 from service.consent.grants import add_signature
 from service.consent.models import Grant, GrantSignature
 from service.consent.payload import decode_payload
@@ -207,7 +207,7 @@ def test_a_revoked_grant_collects_nothing(story: Story) -> None:
     ada, label, _, grant_id, payload = collecting(story)
     story.sign(ada, grant_id, payload)
     with story.database.transaction() as session:
-        gate.revoke(session, ada.principal, grant_id)
+        closing.revoke(session, ada.principal, grant_id)
     with pytest.raises(ConsentRevoked):
         story.sign(label, grant_id, payload)
 

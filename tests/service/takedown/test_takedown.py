@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing
 from service.consent.grants import add_signature
 from service.consent.mandates import giving
 from service.consent.mandates.payload import mandate_reference
@@ -104,7 +104,7 @@ def test_delivery_ends_even_where_only_the_gate_was_asked_to_revoke(books: Books
     granted = priced(books, on_revocation="takedown")
     job_id = books.publish(granted)
     with books.database.transaction() as session:
-        gate.revoke(session, granted.owners[0].principal, granted.grant_id)
+        closing.revoke(session, granted.owners[0].principal, granted.grant_id)
     with pytest.raises(TakenDown):
         hear(books, job_id)
 

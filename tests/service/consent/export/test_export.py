@@ -13,7 +13,7 @@ from service.auth.keys import ServiceKeyUnusable
 from service.auth.seal import SealKeys, public_members
 from service.catalog.schemas import NewShare
 from service.cli import app
-from service.consent import gate
+from service.consent import closing
 from service.consent.export.checking import Report, read_keys
 from service.consent.export.document import MEDIA_TYPE, ExportUnreadable
 from service.consent.ownership import changing
@@ -78,7 +78,7 @@ def test_it_says_what_became_of_the_grant(story: Story, said: Said) -> None:
     story.sign(owners[1], grant_id, payload)
     assert found() == {}
     with story.database.transaction() as session:
-        gate.revoke(session, owners[1].principal, grant_id)
+        closing.revoke(session, owners[1].principal, grant_id)
     assert set(found()) == {"state"}
     assert found()["state"].startswith("it was revoked since")
 
