@@ -32,8 +32,7 @@ TEMPLATE = "reprise_template"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole service in a browser comes last.
 
-    Its session holds child processes and playwright's event loop in this thread; tests that count
-    children or run a loop of their own come before it.
+    Its demo stays up, with its child processes, for all files that look at it.
     """
     items.sort(key=lambda item: item.path.parent.name == "e2e")
 

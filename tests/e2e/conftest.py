@@ -63,9 +63,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         command.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium. Its absence is a failure in CI and a reason to skip elsewhere."""
+    """Debian's chromium. Its absence is a failure in CI and a reason to skip elsewhere.
+
+    One for each file: playwright keeps an event loop running in this thread until it is closed,
+    and the next file that this process is given may want to run its own.
+    """
     if not CHROMIUM.exists():
         if os.environ.get("CI") == "true":
             pytest.fail(f"{CHROMIUM} is absent; CI installs it")

@@ -321,12 +321,13 @@ def _move_index_to_front(path: Path) -> None:
 
 
 class PeakMemory:
-    """The largest resident size of any child of this process, sampled while the block runs."""
+    """The largest resident size of any child begun in the block, sampled while it runs."""
 
     def __enter__(self) -> "PeakMemory":
         import threading
 
         self.bytes = 0
+        self._before = set(psutil.Process().children(recursive=True))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -335,7 +336,7 @@ class PeakMemory:
     def _watch(self) -> None:
         me = psutil.Process()
         while not self._stop.wait(0.02):
-            for child in me.children(recursive=True):
+            for child in set(me.children(recursive=True)) - self._before:
                 try:
                     self.bytes = max(self.bytes, child.memory_info().rss)
                 except psutil.Error:
