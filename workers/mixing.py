@@ -118,7 +118,7 @@ def limit(permit: Permit, audio: Audio, ceiling_dbtp: float = CEILING_DBTP) -> A
     running minimum, smoothed by a window of the same reach. The smoothed gain is nowhere above the
     needed one, and moves too slowly (60 ms) to be heard as distortion.
     """
-    permit.require("mix")
+    permit.require("mix", "stamp")
     ceiling = np.float32(10 ** (ceiling_dbtp / 20))
     peaks = np.concatenate(peak_blocks(audio.samples))
     if peaks.max(initial=0.0) <= ceiling:

@@ -1,10 +1,10 @@
-"""`python -m workers.benchmarks quality|listen|curve …`, which `reprise bench` runs."""
+"""`python -m workers.benchmarks quality|listen|curve|watermark …`, which `reprise bench` runs."""
 
 import importlib
 import sys
 from importlib.util import find_spec
 
-COMMANDS = ("quality", "listen", "curve")
+COMMANDS = ("quality", "listen", "curve", "watermark")
 _NEEDED = ("librosa", "mir_eval", "sklearn", "matplotlib", "demucs")
 
 
