@@ -1,0 +1,1 @@
+"""Recognition: which recording of ours a sound is, among a hundred thousand."""
