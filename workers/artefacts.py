@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import rfc8785
@@ -12,16 +11,8 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.jobs.models import Artefact
 from service.storage import ObjectStore
+from workers.version import CODE_VERSION
 
-
-def _code_version() -> str:
-    try:
-        return version("reprise")
-    except PackageNotFoundError:
-        return "0+uninstalled"
-
-
-CODE_VERSION = _code_version()
 REVISIONS: dict[str, int] = {"separate": 1, "regenerate": 1, "mix": 1, "stamp": 1}
 """Raised when a stage's code gives other samples for the same input: old artefacts are left."""
 

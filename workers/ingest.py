@@ -1,6 +1,7 @@
 """Ingest: what an owner sent becomes the track's audio, or is refused with its reason."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ from service.storage import ObjectStore
 from workers.audio import Audio, decode, read_audio, write_audio
 from workers.fingerprint import fingerprint
 from workers.mixing import add
+from workers.stamping import TrackRecord, sign_original, sign_stem
+from workers.stamping.catalogue import track_record
+from workers.stamping.sources import plain_sha256
 
 MIX = "mix"
 # Mastering leaves a residual well below the mix; a missing instrument does not.
@@ -35,7 +39,7 @@ def ingest_track(
     stop: Callable[[], None] | None = None,
     hold: Callable[[Session], None] = lambda _session: None,
 ) -> None:
-    """Decode a track's uploads, check that they fit, keep them as WAV and settle the track.
+    """Decode a track's uploads, check that they fit, sign and keep them as WAV; settle the track.
 
     It is ready then, or held where it sounds like another party's. Without a mix, the mix is the
     sum of the stems. All or nothing: a refusal is written to the
@@ -46,12 +50,14 @@ def ingest_track(
     :param stop: called now and then; raises to give up (nothing is settled then).
     :param hold: called first in the transaction that settles; raises if the lease is gone.
     :raises Problem: one of `service.ingestion.refusals.AUDIO_REFUSALS`.
+    :raises SigningFailed: the signer did not sign; nothing is settled.
     """
     permit.require("ingest", track_id=track_id)
     with database.snapshot() as session:
         uploads = settling.uploads_of(session, track_id)
-    if uploads is None:
-        return
+        if uploads is None:
+            return
+        track = track_record(session, track_id, "")
     try:
         paths = {}
         for done, (name, digest) in enumerate(sorted(uploads.items())):
@@ -69,6 +75,7 @@ def ingest_track(
         raise
     if stop is not None:
         stop()
+    paths = _sign(permit, paths, track, settings)
     _keep(database, objects, permit, paths, mix, hold)
 
 
@@ -110,6 +117,30 @@ def _check(permit: Permit, paths: dict[str, Path], workdir: Path) -> Audio:
     return mix
 
 
+def _sign(
+    permit: Permit, paths: Mapping[str, Path], track: TrackRecord, settings: Settings
+) -> dict[str, Path]:
+    """The mix and the stems with credentials of their own; the unsigned files go."""
+    signed = {}
+    for name, path in paths.items():
+        destination = path.with_name(f"{name}.signed.wav")
+        if name == MIX:
+            record = replace(track, sha256=plain_sha256(path))
+            sign_original(permit, path, record, destination, settings=settings)
+        else:
+            sign_stem(
+                permit,
+                path,
+                name,
+                track,
+                destination,
+                settings=settings,
+            )
+        path.unlink()
+        signed[name] = destination
+    return signed
+
+
 def _require_whole(permit: Permit, mix: Audio, total: Audio) -> None:
     permit.require("ingest")
     a, b = mix.samples.ravel().astype(np.float64), total.samples.ravel().astype(np.float64)
@@ -138,6 +169,14 @@ def _keep(
     try:
         for name, path in paths.items():
             digests[name] = objects.put(permit, path)
+        with database.snapshot() as session:
+            compared = settling.compare_audio(
+                session,
+                permit,
+                audio_sha256=digests[MIX],
+                duration_seconds=mix.duration,
+                landmarks=landmarks,
+            )
         with database.transaction() as session:
             hold(session)
             hold_objects(session, digests.values())
@@ -154,6 +193,7 @@ def _keep(
                 sample_rate=mix.sample_rate,
                 channels=mix.channels,
                 landmarks=landmarks,
+                compared=compared,
             )
     finally:
         # What no row names (the transaction failed, or another attempt settled it) goes.

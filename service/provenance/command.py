@@ -2,9 +2,10 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,30 +13,53 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.database import Database
 from service.errors import Problem
 from service.logs import configure_logs
+from service.provenance import labels
+from service.provenance.logged import Logged, LogQuestion, check_logged
 from service.provenance.manifest_store import ManifestStore
-from service.provenance.schemas import Consent, Made, Verdict
+from service.provenance.schemas import AnswerWord, Consent, Made, Verdict
 from service.provenance.standing import consent_standing, unknown_standing
 from service.provenance.trust import load_trust
 from service.provenance.verdict import verify_file
 from service.settings import Settings, get_settings
 
-TRUSTED: Final = 0
-NOT_TRUSTED: Final = 1
+VERIFIED: Final = 0
+NOT_VERIFIED: Final = 1
 UNREADABLE: Final = 2
 
+_WORDS: Final[dict[AnswerWord, str]] = {
+    "verified": "verified",
+    "altered": "altered",
+    "recovered": "recovered by its watermark",
+    "similar": "similar to",
+    "nothing-known": "nothing known",
+}
 
-def verify_command(file: Path, *, as_json: bool = False, settings: Settings | None = None) -> int:
+
+def verify_command(
+    file: Path,
+    *,
+    as_json: bool = False,
+    settings: Settings | None = None,
+    log: LogQuestion | None = None,
+) -> int:
     """Print the verdict on a file; returns the exit status.
 
-    0: trusted; 1: valid, invalid or absent; 2: it could not be read.
+    0: trusted, and where `log` asks for it in the public log; 1: valid, invalid or absent, or
+    not proved to be in the log; 2: it could not be read.
     """
     settings = settings or get_settings()
     # Logs go to stderr: what is printed here is the answer, and may be JSON.
     configure_logs()
     # Neither markup nor wrapping: the text is a stranger's, and JSON must stay JSON.
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    consents: list[Mapping[str, Any] | None] = [None]
+
+    def standing(store: ManifestStore) -> Consent | None:
+        consents.append(store.claimed(labels.CONSENT))
+        return _standing(settings, store)
+
     try:
-        verdict = verify_file(file, load_trust(settings), lambda store: _standing(settings, store))
+        verdict = verify_file(file, load_trust(settings), standing)
     except (Problem, OSError) as error:
         problem = error.document() if isinstance(error, Problem) else _file_problem(error)
         if as_json:
@@ -43,13 +67,21 @@ def verify_command(file: Path, *, as_json: bool = False, settings: Settings | No
         else:
             console.print(f"{problem['title']}: {problem['detail']}")
         return UNREADABLE
+    logged = None
+    if log is not None:
+        logged = check_logged(settings, file, verdict.manifest_id, consents[-1], log)
     if as_json:
+        document = verdict.model_dump(mode="json")
+        if logged is not None:
+            document["log"] = asdict(logged)
         # ASCII, so that control characters arrive escaped.
-        console.print(json.dumps(verdict.model_dump(mode="json"), indent=2))
+        console.print(json.dumps(document, indent=2))
     else:
-        for line in _lines(verdict):
+        for line in [*_lines(verdict), *_log_lines(logged)]:
             console.print(_printable(line))
-    return TRUSTED if verdict.verdict == "trusted" else NOT_TRUSTED
+    if logged is not None and not logged.logged:
+        return NOT_VERIFIED
+    return VERIFIED if verdict.answer == "verified" else NOT_VERIFIED
 
 
 def _standing(settings: Settings, store: ManifestStore) -> Consent | None:
@@ -74,8 +106,9 @@ def _file_problem(error: OSError) -> dict[str, str]:
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:
-    yield f"{verdict.verdict}: {verdict.summary}"
+    yield f"{_WORDS[verdict.answer]}: {verdict.summary}"
     yield from (f"  - {reason}" for reason in verdict.reasons)
+    yield from (f"Found       {found.detail} ({found.method})" for found in verdict.found)
     if verdict.title is not None:
         yield f"Title       {verdict.title}"
     if verdict.original is not None:
@@ -101,6 +134,12 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"
     if verdict.manifest_id is not None:
         yield f"Credential  {verdict.manifest_id}"
+
+
+def _log_lines(logged: Logged | None) -> Iterator[str]:
+    if logged is not None:
+        found = "holds it" if logged.logged else "NOT PROVED"
+        yield f"Public log  {found}: {'; '.join(logged.said)}"
 
 
 def _chosen(made: Made) -> Iterator[str]:

@@ -78,7 +78,12 @@ async def verify(request: Request) -> Verdict:
 @router.get(
     "/remixes/{remix_id}/credential",
     summary="Read a remix's credential",
-    responses={**AUTH_PROBLEMS, **NOT_FOUND, 409: problem("`not-published`")},
+    responses={
+        **AUTH_PROBLEMS,
+        **NOT_FOUND,
+        409: problem("`not-published`"),
+        410: problem("`taken-down`"),
+    },
 )
 def remix_credential(request: Request, remix_id: str, who: Anyone) -> CredentialAnswer:
     """The credential inside a published remix, as it was read back after signing.

@@ -35,6 +35,8 @@ class VerifyBusy(Problem):
     status = 503
     slug = "verify-busy"
     title = "Too many files are being verified"
+    limit = "files that are verified at once"
+    changed_by = "nobody, if you try again a little later; the operator"
 
     def __init__(self) -> None:
         super().__init__("try again in a moment", headers={"Retry-After": "5"})

@@ -8,11 +8,13 @@ from typing import Final
 
 ACTIONS: Final = "c2pa.actions.v2"
 METADATA: Final = "cawg.metadata"
+SOFT_BINDING: Final = "c2pa.soft-binding"
 TRAINING_MINING: Final = "cawg.training-mining"
 CONSENT: Final = "org.reprise.consent"
 CREDITS: Final = "org.reprise.credits"
 GENERATION: Final = "org.reprise.generation"
 ORIGINAL: Final = "org.reprise.original"
+STEM: Final = "org.reprise.stem"
 
 # The purpose that a consent assertion names in place of a grant, and how such a title ends.
 PREVIEW: Final = "preview"
@@ -25,6 +27,8 @@ COMPOSITE_WITH_MODEL: Final = _IPTC + "compositeWithTrainedAlgorithmicMedia"
 MADE_BY_MODEL: Final = _IPTC + "trainedAlgorithmicMedia"
 # A mixed master as its owners gave it; how it was recorded we do not know.
 COMPOSITE: Final = _IPTC + "composite"
+# A stem that a model took out of the recording: nothing in it is invented.
+ENHANCED: Final = _IPTC + "algorithmicallyEnhanced"
 
 # Uses that no credential of ours ever allows.
 TRAINING_USES: Final = (

@@ -9,6 +9,9 @@ State = Literal["Trusted", "Valid", "Invalid"]
 # The one failure that says nothing of the file's integrity: nobody we trust signed it.
 _UNTRUSTED = "signingCredential.untrusted"
 
+# A certificate that has ended: nobody can say any more when the signature was made.
+_ENDED = frozenset({"signingCredential.expired", "claimSignature.outsideValidity"})
+
 _STATES: tuple[State, ...] = ("Trusted", "Valid", "Invalid")
 
 
@@ -68,6 +71,13 @@ class ManifestStore:
         """The active manifest's assertions with this label, each with `data` and `created`."""
         return [a for a in _mappings(self.active.get("assertions")) if a.get("label") == label]
 
+    def count(self, label: str) -> int:
+        """How many assertions with this label the signer made himself, the numbered ones too."""
+        return sum(
+            _text(a.get("label")).partition("__")[0] == label and a.get("created") is True
+            for a in _mappings(self.active.get("assertions"))
+        )
+
     def claimed(self, label: str) -> Mapping[str, Any] | None:
         """The data of the one assertion with this label that the signer made himself.
 
@@ -89,6 +99,18 @@ class ManifestStore:
     def ingredients(self) -> list[Mapping[str, Any]]:
         """The active manifest's ingredients."""
         return _mappings(self.active.get("ingredients"))
+
+    @property
+    def time_stamped(self) -> bool:
+        """Whether a trusted authority says when the active manifest was signed."""
+        results = _mapping(_mapping(self.document.get("validation_results")).get("activeManifest"))
+        return any(e.get("code") == "timeStamp.trusted" for e in _mappings(results.get("success")))
+
+    @property
+    def only_ended(self) -> bool:
+        """Whether nothing fails but that a certificate has ended, here or in an ingredient."""
+        codes = {f.code for f in (*self.failures(), *self.ingredient_failures())}
+        return bool(codes & _ENDED) and codes <= _ENDED | {_UNTRUSTED}
 
     def failures(self) -> list[Failure]:
         """Failures of the active manifest."""

@@ -6,7 +6,7 @@ what the consent assertion holds: those are ours to check, here and nowhere else
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,39 @@ from service.provenance.manifest_store import ManifestStore, trusted_ingredient
 class Expected:
     """What the job's record says the credential must say.
 
-    `consent` and `generation` are the whole assertions; `original_sha256` names the track's audio.
+    `consent` and `generation` are the whole assertions; `original_sha256` names the track's audio;
+    `soft_bindings` are algorithm and value of each; `time_stamped` says whether an authority was
+    to give a time stamp.
     """
 
     consent: Mapping[str, Any]
     generation: Mapping[str, Any]
     original_sha256: str
+    soft_bindings: Sequence[tuple[str, bytes]] = ()
+    time_stamped: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON, to be kept; `of` reads it back."""
+        return {
+            "consent": dict(self.consent),
+            "generation": dict(self.generation),
+            "original_sha256": self.original_sha256,
+            "soft_bindings": [[alg, value.hex()] for alg, value in self.soft_bindings],
+            "time_stamped": self.time_stamped,
+        }
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Expected":
+        """What `document` wrote."""
+        return cls(
+            consent=document["consent"],
+            generation=document["generation"],
+            original_sha256=document["original_sha256"],
+            soft_bindings=tuple(
+                (alg, bytes.fromhex(value)) for alg, value in document["soft_bindings"]
+            ),
+            time_stamped=document["time_stamped"],
+        )
 
 
 def token_sha256(token_id: str) -> str:
@@ -31,14 +58,22 @@ def token_sha256(token_id: str) -> str:
     return hashlib.sha256(token_id.encode()).hexdigest()
 
 
-def check(store: ManifestStore, expected: Expected) -> list[str]:
-    """Why this credential may not leave under this job's record; an empty list: it may."""
+def check(
+    store: ManifestStore, expected: Expected, bindings: Sequence[tuple[object, object]] = ()
+) -> list[str]:
+    """Why this credential may not leave under this job's record; an empty list: it may.
+
+    :param bindings: the soft bindings as the file's bytes say (see `jumbf.soft_bindings`): in the
+        SDK's JSON a list of numbers and a byte string look the same.
+    """
     return [
         *_signature(store),
+        *_time_stamp(store, expected.time_stamped),
         *shape(store),
         *_consent(store, expected.consent),
         *_generation(store, expected.generation),
         *_original(store, expected.original_sha256),
+        *_soft_bindings(store, bindings, expected.soft_bindings),
     ]
 
 
@@ -85,6 +120,13 @@ def _signature(store: ManifestStore) -> list[str]:
         return []
     reasons = [str(failure) for failure in store.failures()]
     return [f"validation state is {store.state}, not Trusted", *reasons]
+
+
+def _time_stamp(store: ManifestStore, expected: bool) -> list[str]:
+    # The SDK only mentions a stamp that nobody trusts: the file would end with its certificate.
+    if expected and not store.time_stamped:
+        return ["no authority that is trusted gave the time stamp"]
+    return []
 
 
 def _ingredients(store: ManifestStore) -> list[str]:
@@ -138,6 +180,24 @@ def _differences(
         for key in sorted({*claimed, *expected})
         if key not in claimed or key not in expected or claimed[key] != expected[key]
     ]
+
+
+def _soft_bindings(
+    store: ManifestStore,
+    found: Sequence[tuple[object, object]],
+    expected: Sequence[tuple[str, bytes]],
+) -> list[str]:
+    texts = [
+        f"the value of the soft binding {alg!s} is not a byte string"
+        for alg, value in found
+        if not isinstance(value, bytes)
+    ]
+    if texts:
+        return texts
+    # Both readings have to tell of them, or one of the two was misled.
+    if list(found) != list(expected) or store.count(labels.SOFT_BINDING) != len(expected):
+        return ["the soft bindings are not those of the job's record"]
+    return []
 
 
 def _original(store: ManifestStore, sha256: str) -> list[str]:

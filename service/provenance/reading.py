@@ -30,6 +30,8 @@ class VerifyUnreadable(Problem):
     status = 422
     slug = "verify-unreadable"
     title = "The file cannot be read"
+    limit = "files that can be read within the limits"
+    changed_by = "whoever made the file"
 
 
 @dataclass(frozen=True, slots=True)

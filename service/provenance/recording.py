@@ -1,9 +1,11 @@
 """Keeping the credentials we issue, each checked against the job that it is for."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import rfc8785
 from sqlalchemy.orm import Session
 
 from service.errors import Problem
@@ -12,6 +14,7 @@ from service.provenance import labels, policy
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.templates.models import TemplateVersion
+from service.transparency.entries import append, subject_of
 
 
 class CredentialMismatch(Problem):
@@ -20,6 +23,12 @@ class CredentialMismatch(Problem):
     status = 500
     slug = "credential-mismatch"
     title = "The credential is not this job's"
+    limit = "a credential says what the job's row says"
+    changed_by = "the operator, who finds it in the logs"
+
+    def __init__(self, *violations: str) -> None:
+        super().__init__("; ".join(violations))
+        self.violations = list(violations)
 
 
 def record(
@@ -46,7 +55,7 @@ def record(
     if store.state != "Trusted":
         violations.append(f"validation state is {store.state}, not Trusted")
     if violations:
-        raise CredentialMismatch("; ".join(violations), violations=violations)
+        raise CredentialMismatch(*violations)
     kept = session.get(Credential, job_id)
     if kept is not None:
         if kept.manifest_id != store.active_id:
@@ -61,7 +70,23 @@ def record(
     )
     session.add(credential)
     session.flush()
+    append(
+        session,
+        "credential-issued",
+        job_id,
+        kind=job.kind,
+        manifest_id=store.active_id,
+        file_sha256=file_sha256,
+        consent_sha256=assertion_sha256(store.claimed(labels.CONSENT)),
+        # With this name the file's holder finds what became of the grant, and nobody else.
+        grant=None if job.grant_id is None else subject_of(session, job.grant_id),
+    )
     return credential
+
+
+def assertion_sha256(assertion: Mapping[str, Any] | None) -> str:
+    """The hash (hex) of an assertion of ours, in the one way that RFC 8785 writes it."""
+    return hashlib.sha256(rfc8785.dumps(dict(assertion or {}))).hexdigest()
 
 
 def _differences(session: Session, store: ManifestStore, job: Job) -> list[str]:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.templates.redo import MOST_SPANS
 
+# What a credential is worth, and what all that is known of a file comes to.
 VerdictWord = Literal["trusted", "valid", "invalid", "absent"]
+AnswerWord = Literal["verified", "altered", "recovered", "similar", "nothing-known"]
+FoundWord = Literal["recovered", "similar"]
 StandingWord = Literal["stands", "revoked", "ended", "preview", "unknown"]
 
 # A file may claim anything, of any length: what does not fit is left out and said so.
@@ -133,15 +136,39 @@ class Consent(BaseModel):
     checked_at: datetime | None = None
 
 
-class Verdict(BaseModel):
-    """What a file's credential is worth.
+class Found(BaseModel):
+    """What another method than the credential found out about a file. It verifies nothing.
 
-    `trusted`: signed by an authority this service trusts, unchanged since, every ingredient clean,
-    and for our own remixes everything stated that must be. `valid`: signed and unchanged, but one
-    of these is missing. `invalid`: changed since it was signed, damaged, or made from something
-    that was. `absent`: no credential (a conversion to another format removes it).
+    `recovered`: a watermark names a credential of ours; `similar`: it sounds like something we
+    know. The rates are the method's own, measured on music, with what `method` names.
     """
 
+    word: FoundWord
+    method: Text
+    detail: Text
+    manifest_id: Text | None = Field(None, description="The credential that was recovered.")
+    track: Text | None = None
+    version_certain: bool = Field(
+        False, description="Whether it is this very version, or one of several that sound alike."
+    )
+    true_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = None
+    false_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = None
+
+
+class Verdict(BaseModel):
+    """What is known of a file, and what its credential is worth.
+
+    `answer` is for people: `verified` (its credential is `trusted`, and nothing else makes it so),
+    `altered`, `recovered` by a watermark, `similar` to something known, or `nothing-known`.
+
+    `verdict` is on the credential. `trusted`: signed by an authority this service trusts, unchanged
+    since, every ingredient clean, and for our own remixes everything stated that must be. `valid`:
+    signed and unchanged, but one of these is missing. `invalid`: changed since it was signed,
+    damaged, or made from something that was. `absent`: no credential (a conversion to another
+    format removes it).
+    """
+
+    answer: AnswerWord
     verdict: VerdictWord
     summary: str
     reasons: list[str] = Field(default_factory=list, description="Why it is not `trusted`.")
@@ -158,6 +185,9 @@ class Verdict(BaseModel):
     credits: list[CreditLine] = []
     checkpoints: list[CheckpointLine] = []
     consent: Consent | None = None
+    found: list[Found] = Field(
+        default_factory=list, description="What other methods found where nothing was verified."
+    )
 
 
 class CredentialAnswer(BaseModel):

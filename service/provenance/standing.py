@@ -54,8 +54,12 @@ def _look_up(
         return "unknown", "the grant is not known here"
     if grant.state == "superseded":
         return "ended", "the track changed owners after this remix was made"
-    if grant.state == "revoked" or grant.generation != claim.grant.generation:
+    if grant.state == "revoked":
         return "revoked", "an owner revoked the grant after this remix was made"
+    if grant.generation != claim.grant.generation:
+        return "ended", (
+            "an owner reported after this remix was made that a key that signed the grant was lost"
+        )
     try:
         require_in_time(verify_standing(session, grant))
     except GrantExpired as problem:

@@ -26,6 +26,11 @@ class TrustSettings(BaseSettings):
     trust_anchors: Path | None = Field(
         None, description="PEM bundle of trusted roots; unset: the development CA in home."
     )
+    tsa_anchors: Path | None = Field(
+        None,
+        description="PEM bundle of the certificates that time-stamp authorities' lead to. Name the "
+        "issuer of the time stamps alone: what else it issues may be taken for a signer.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,12 @@ def load_trust(settings: Settings) -> Trust:
     Without a bundle and before the development CA is made there are no roots; then nothing is
     trusted. A bundle that is configured and missing is an error (`FileNotFoundError`).
     """
+    configured = TrustSettings()
     path = anchor_file(settings)
-    if TrustSettings().trust_anchors is None and not path.exists():
+    if configured.trust_anchors is None and not path.exists():
         return Trust(anchors="")
-    return Trust(anchors=path.read_text(encoding="ascii"))
+    anchors = path.read_text(encoding="ascii")
+    if configured.tsa_anchors is not None:
+        # The SDK has one list for both (a signer's certificate needs another key usage, though).
+        anchors = f"{anchors.rstrip()}\n{configured.tsa_anchors.read_text(encoding='ascii')}"
+    return Trust(anchors=anchors)

@@ -1,6 +1,6 @@
 """The verdict on a file: one word, why, and what the file says of itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -10,9 +10,11 @@ from service.provenance import labels, policy
 from service.provenance.manifest_store import Failure, ManifestStore
 from service.provenance.reading import Reading, read_untrusted
 from service.provenance.schemas import (
+    AnswerWord,
     CheckpointLine,
     Consent,
     CreditLine,
+    Found,
     Made,
     Original,
     Signer,
@@ -23,6 +25,8 @@ from service.provenance.trust import Trust
 
 # Finds out whether the consent that a trusted credential names still stands.
 Standing = Callable[[ManifestStore], Consent | None]
+# Looks at a file that is not verified: by its watermark, or by what it sounds like.
+Finder = Callable[[Path], Found | None]
 ClaimT = TypeVar("ClaimT", bound=BaseModel)
 
 _MOST_REASONS: Final = 20
@@ -34,18 +38,40 @@ _SUMMARIES: Final[dict[VerdictWord, str]] = {
     "invalid": "Changed after it was signed, or its credential is broken: do not rely on it.",
     "absent": "No credential: the file says nothing of where it comes from.",
 }
-
-
+_ENDED: Final = (
+    "Signed with a certificate that has ended since, and no time stamp says when: whether it was "
+    "changed cannot be told."
+)
 _PREVIEW: Final = " It says that it is a preview for the recording's owners: it grants nothing."
+# The one place where a verdict on a credential becomes an answer about a file.
+_ANSWERS: Final[dict[VerdictWord, AnswerWord]] = {
+    "trusted": "verified",
+    "valid": "nothing-known",
+    "invalid": "altered",
+    "absent": "nothing-known",
+}
 
 
-def verify_file(path: Path, trust: Trust, standing: Standing | None = None) -> Verdict:
+def verify_file(
+    path: Path,
+    trust: Trust,
+    standing: Standing | None = None,
+    finders: Sequence[Finder] = (),
+) -> Verdict:
     """Judge the file at `path`, read in a limited child.
 
     :param standing: asked only about a credential that is trusted and claims to be ours.
+    :param finders: asked in order where the file is not verified; they never make it so.
     :raises MediaTypeUnsupported, VerifyUnreadable: see `read_untrusted`.
     """
-    return judge(read_untrusted(path, trust), standing)
+    verdict = judge(read_untrusted(path, trust), standing)
+    if verdict.answer != "verified":
+        verdict.found = [found for finder in finders if (found := finder(path)) is not None]
+    # What was altered stays altered, whatever else is known of it.
+    if verdict.answer == "nothing-known" and verdict.found:
+        words = [found.word for found in verdict.found]
+        verdict.answer = "recovered" if "recovered" in words else "similar"
+    return verdict
 
 
 def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
@@ -58,6 +84,8 @@ def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
     ours = bool(store.assertions(labels.CONSENT))
     word, reasons = _weigh(store, ours)
     verdict = _verdict(word, reasons)
+    if word == "invalid" and store.only_ended:
+        verdict.answer, verdict.summary = "nothing-known", _ENDED
     verdict.ours = ours
     verdict.preview = policy.is_preview(store)
     if verdict.preview:
@@ -90,7 +118,7 @@ def _said(failures: list[Failure]) -> list[str]:
 
 def _verdict(word: VerdictWord, reasons: list[str]) -> Verdict:
     shown = [reason[:500] for reason in reasons[:_MOST_REASONS]]
-    return Verdict(verdict=word, summary=_SUMMARIES[word], reasons=shown)
+    return Verdict(answer=_ANSWERS[word], verdict=word, summary=_SUMMARIES[word], reasons=shown)
 
 
 def _add_claims(verdict: Verdict, store: ManifestStore) -> None:

@@ -10,12 +10,17 @@ from workers.attempt import Work
 from workers.audio import read_audio, write_audio
 from workers.models import CheckpointNotNamed
 from workers.separation import separate as separate_audio
+from workers.stamping import CheckpointRecord, sign_stem
+from workers.stamping.catalogue import track_record
+from workers.stamping.sources import original_of, plain_sha256
 
 MEDIA_TYPE = "audio/wav"
 
 
 def separate(permit: Permit, work: Work) -> Made:
     """Stems by name, cached by the track's audio and the separator's weights.
+
+    What is separated is signed, with the track's original as its parent.
 
     Raises `CheckpointNotNamed` when the template names no separator and the artist gave no stems,
     `NotFound` when the track has no audio.
@@ -36,18 +41,30 @@ def separate(permit: Permit, work: Work) -> Made:
     kept = find(place.database, place.objects, key)
     if kept is not None:
         return kept
-    mixture = read_audio(
-        permit,
-        place.objects.fetch(permit, record.track.audio_sha256, work.folder / "mix.wav"),
-    )
+    mix = place.objects.fetch(permit, record.track.audio_sha256, work.folder / "mix.wav")
+    mixture = read_audio(permit, mix)
     separator = place.models.separator(permit, card.name, commercial=terms.commercial)
+    with place.database.snapshot() as session:
+        track = track_record(session, record.track.id, plain_sha256(mix))
+    original = original_of(permit, mix, track, work.folder, settings=place.settings)
     stems = {}
     for name, audio in separate_audio(
         permit, mixture, separator, work.watch.progress, work.watch.check
     ).items():
         path = write_audio(permit, work.folder / f"{name}.wav", audio)
-        stems[name] = place.objects.put(permit, path)
+        signed = sign_stem(
+            permit,
+            path,
+            name,
+            track,
+            work.folder / f"{name}.signed.wav",
+            original=original,
+            separator=CheckpointRecord.of(card),
+            settings=place.settings,
+        )
+        stems[name] = place.objects.put(permit, signed)
         path.unlink()
+        signed.unlink()
     return Made(key, "separate", None, MEDIA_TYPE, {"objects": stems, "separator": card.name})
 
 

@@ -1,19 +1,32 @@
 """Stamp: the file a listener gets, with tags, credits and a credential that passed the policy."""
 
+import base64
+
 from checkpoints import registry
 from service.database import now
 from service.permit import Permit
+from service.recognition.packing import pack_landmarks
 from service.templates.capability import generator_of
-from workers.artefacts import CODE_VERSION, Made, artefact_key, find
+from workers.artefacts import Made, artefact_key, find
 from workers.attempt import Work
-from workers.stamping.record import CheckpointRecord, Credit, StampRecord, TrackRecord
+from workers.audio import read_audio
+from workers.fingerprint import fingerprint
+from workers.stages.master import master
+from workers.stages.quarantine import quarantine, quarantine_file
+from workers.stamping.catalogue import track_record
+from workers.stamping.record import CheckpointRecord, StampRecord
+from workers.stamping.sources import OriginalRefused, plain_sha256
+from workers.stamping.stamp import PolicyViolation
 from workers.stamping.stamp import stamp as stamp_file
+from workers.stamping.watermark import soft_binding
+from workers.version import CODE_VERSION
 
 
-def stamp(permit: Permit, work: Work) -> Made:
+def stamp(permit: Permit, work: Work) -> Made | None:
     """The encoded, tagged and signed remix; `meta` holds the credential as read back.
 
-    Raises `workers.stamping.stamp.PolicyViolation` when the file had to go to quarantine.
+    None where the policy refused the file, or the original: then it is in quarantine and the job
+    has ended.
     """
     permit.require("stamp", track_id=work.record.track.id)
     record, place = work.record, work.place
@@ -24,24 +37,42 @@ def stamp(permit: Permit, work: Work) -> Made:
     kept = find(place.database, place.objects, key)
     if kept is not None:
         return kept
-    statement = stamp_record(permit, work)
     mixed = place.objects.fetch(permit, remix.main_object, work.folder / "remix.wav")
-    original = place.objects.fetch(permit, statement.track.sha256, work.folder / "original.wav")
-    work.watch.progress(0.2)
-    stamped = stamp_file(
-        permit,
-        mixed,
-        statement,
-        work.folder / "stamped",
-        original=original,
-        audio_format=record.remix.choices.format,
-        settings=place.settings,
+    original = place.objects.fetch(
+        permit, record.track.audio_sha256 or "", work.folder / "original.wav"
     )
+    statement = stamp_record(permit, work, plain_sha256(original))
+    work.watch.progress(0.2)
+    try:
+        stamped = stamp_file(
+            permit,
+            master(permit, work, mixed),
+            statement,
+            work.folder / "stamped",
+            original=original,
+            audio_format=record.remix.choices.format,
+            settings=place.settings,
+        )
+    except PolicyViolation as refusal:
+        quarantine_file(permit, work, refusal)
+        return None
+    except OriginalRefused as refusal:
+        quarantine(permit, work, "stamp", [refusal.detail])
+        return None
     digest = place.objects.put(permit, stamped.path)
+    heard = fingerprint(permit, read_audio(permit, mixed))
     meta = {
         "manifest": stamped.manifest,
+        "landmarks": {
+            "count": len(heard),
+            "packed": base64.b64encode(pack_landmarks(heard)).decode(),
+        },
         "bytes": stamped.path.stat().st_size,
         "seconds": remix.meta["seconds"],
+        "watermark": [
+            {"alg": binding.alg, "value": binding.value.hex()}
+            for binding in statement.soft_bindings
+        ],
         "title": statement.title,
         "statement": statement.statement,
         "credits": [
@@ -52,27 +83,21 @@ def stamp(permit: Permit, work: Work) -> Made:
     return Made(key, "stamp", digest, stamped.media_type, meta)
 
 
-def stamp_record(permit: Permit, work: Work) -> StampRecord:
-    """What the credential is to say of this job."""
+def stamp_record(permit: Permit, work: Work, original_sha256: str) -> StampRecord:
+    """What the credential is to say of this job; the original's hash is without its credential."""
     record, remix = work.record, work.record.remix
-    track, separated = record.track, record.made["separate"]
+    separated = record.made["separate"]
     generator = generator_of(remix.terms)
     names = [generator.name, *generator.requires]
     if separated.meta["separator"]:
         names.append(separated.meta["separator"])
     cards = [registry.card(name) for name in names]
+    with work.place.database.snapshot() as session:
+        said = track_record(session, record.track.id, original_sha256)
     return StampRecord(
         job_id=record.job_id,
         preview=record.kind == "preview",
-        track=TrackRecord(
-            track_id=track.id,
-            title=track.title,
-            artist=track.artist,
-            sha256=track.audio_sha256 or "",
-            credits=tuple(Credit(name=c["name"], role=c["role"]) for c in track.credits),
-            isrc=track.isrc,
-            iswc=track.iswc,
-        ),
+        track=said,
         part=remix.terms.part,
         kept=tuple(record.made["mix"].meta["kept"]),
         style=remix.choices.style,
@@ -95,4 +120,5 @@ def stamp_record(permit: Permit, work: Work) -> StampRecord:
         key_semitones=remix.choices.key_semitones,
         redo=remix.choices.redo or (),
         parameters=record.made["regenerate"].meta["parameters"],
+        soft_bindings=(soft_binding(record.job_id),),
     )

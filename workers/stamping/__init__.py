@@ -1,5 +1,6 @@
 """Stamping: tags, the C2PA credential, and the policy check that must pass before a file leaves."""
 
+from workers.stamping.identity import SigningFailed, SigningMisconfigured
 from workers.stamping.record import (
     AudioFormat,
     CheckpointRecord,
@@ -7,14 +8,9 @@ from workers.stamping.record import (
     StampRecord,
     TrackRecord,
 )
-from workers.stamping.signing import SigningFailed, SigningMisconfigured
-from workers.stamping.stamp import (
-    OriginalRefused,
-    PolicyViolation,
-    Stamped,
-    stamp,
-    stamp_original,
-)
+from workers.stamping.soft_binding import SoftBinding
+from workers.stamping.sources import OriginalRefused, sign_original, sign_stem
+from workers.stamping.stamp import PolicyViolation, Stamped, stamp
 
 __all__ = [
     "AudioFormat",
@@ -24,9 +20,11 @@ __all__ = [
     "PolicyViolation",
     "SigningFailed",
     "SigningMisconfigured",
+    "SoftBinding",
     "StampRecord",
     "Stamped",
     "TrackRecord",
+    "sign_original",
+    "sign_stem",
     "stamp",
-    "stamp_original",
 ]

@@ -17,11 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from service.provenance.certificate import SIGNER
 from service.provenance.trust import SIGNER_USAGES
 
 ROOT = "root.pem"
-# Key and chain in one file: renewed together or not at all.
-SIGNER = "signer.pem"
 _ROOT_KEY = "root.key"
 
 _LIFE = timedelta(days=3650)
@@ -70,6 +69,7 @@ def _make_root(folder: Path) -> None:
 
 
 def _make_signer(folder: Path) -> None:
+    # Key and chain in one file: renewed together or not at all.
     root = x509.load_pem_x509_certificate((folder / ROOT).read_bytes())
     root_key = serialization.load_pem_private_key((folder / _ROOT_KEY).read_bytes(), None)
     if not isinstance(root_key, ec.EllipticCurvePrivateKey):

@@ -1,12 +1,13 @@
 """What a credential states, as C2PA manifest definitions, and what the policy then expects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from service.provenance import labels
 from service.provenance.policy import Expected, token_sha256
-from workers.stamping.record import StampRecord, TrackRecord
+from workers.stamping.record import CheckpointRecord, Credit, StampRecord, TrackRecord
+from workers.stamping.soft_binding import SoftBinding
 
 _CLAIM_VERSION: Final = 2
 _DUBLIN_CORE: Final = "http://purl.org/dc/elements/1.1/"
@@ -56,12 +57,14 @@ def generation_assertion(record: StampRecord) -> dict[str, Any]:
     }
 
 
-def expected(record: StampRecord) -> Expected:
-    """What the policy must find again in the signed file."""
+def expected(record: StampRecord, *, time_stamped: bool = False) -> Expected:
+    """What the policy must find again in the signed file, with an authority's time or without."""
     return Expected(
         consent=consent_assertion(record),
         generation=generation_assertion(record),
         original_sha256=record.track.sha256,
+        soft_bindings=tuple((b.alg, b.value) for b in record.soft_bindings),
+        time_stamped=time_stamped,
     )
 
 
@@ -75,11 +78,12 @@ def remix_definition(record: StampRecord, media_type: str) -> dict[str, Any]:
             labels.ACTIONS: {"actions": _actions(record)},
             labels.CONSENT: consent_assertion(record),
             labels.GENERATION: generation_assertion(record),
-            labels.CREDITS: {"credits": [asdict(credit) for credit in record.credits]},
+            labels.CREDITS: {"credits": [_credit(credit) for credit in record.credits]},
             labels.METADATA: _metadata(
                 record.title, record.track, record.statement, labels.COMPOSITE_WITH_MODEL
             ),
         },
+        record.soft_bindings,
     )
 
 
@@ -104,16 +108,76 @@ def original_definition(track: TrackRecord, media_type: str, code_version: str) 
                 "isrc": track.isrc,
                 "iswc": track.iswc,
             },
-            labels.CREDITS: {"credits": [asdict(credit) for credit in track.credits]},
+            labels.CREDITS: {"credits": [_credit(credit) for credit in track.credits]},
             labels.METADATA: _metadata(track.title, track, "", labels.COMPOSITE),
         },
     )
 
 
+def stem_definition(
+    track: TrackRecord,
+    name: str,
+    sha256: str,
+    media_type: str,
+    code_version: str,
+    *,
+    separator: CheckpointRecord | None,
+) -> dict[str, Any]:
+    """The manifest definition of a stem: the artist's own, or one that a separator took out.
+
+    The parent of a separated one is the ingredient `original`.
+    """
+    title = f"{track.title} ({name})"
+    source_type = labels.COMPOSITE if separator is None else labels.ENHANCED
+    if separator is None:
+        actions: list[dict[str, Any]] = [
+            {
+                "action": "c2pa.created",
+                "digitalSourceType": source_type,
+                "description": f"Stem ({name}) deposited by the recording's owners.",
+            }
+        ]
+    else:
+        actions = [
+            {"action": "c2pa.opened", "parameters": {"ingredientIds": ["original"]}},
+            {
+                "action": "c2pa.edited",
+                "digitalSourceType": source_type,
+                "description": f"Stem ({name}) separated from the original recording.",
+                "softwareAgent": {"name": separator.name, "version": separator.digest[:16]},
+            },
+        ]
+    stem: dict[str, Any] = {"track": track.track_id, "stem": name, "sha256": sha256}
+    if separator is not None:
+        stem["checkpoint"] = asdict(separator)
+    return _definition(
+        title,
+        media_type,
+        code_version,
+        {
+            labels.ACTIONS: {"actions": actions},
+            labels.STEM: stem,
+            labels.METADATA: _metadata(title, track, "", source_type),
+        },
+    )
+
+
+def _credit(credit: Credit) -> dict[str, Any]:
+    """A credit with the identifiers that are known."""
+    return {name: value for name, value in asdict(credit).items() if value is not None}
+
+
 def _definition(
-    title: str, media_type: str, code_version: str, assertions: Mapping[str, Any]
+    title: str,
+    media_type: str,
+    code_version: str,
+    assertions: Mapping[str, Any],
+    soft_bindings: Sequence[SoftBinding] = (),
 ) -> dict[str, Any]:
     never = {use: {"use": "notAllowed"} for use in labels.TRAINING_USES}
+    every = [*assertions.items(), (labels.TRAINING_MINING, {"entries": never})]
+    # The SDK numbers those of one label by itself.
+    every += [(labels.SOFT_BINDING, binding.stand_in()) for binding in soft_bindings]
     return {
         "claim_version": _CLAIM_VERSION,
         "claim_generator_info": [{"name": "Reprise", "version": code_version}],
@@ -127,7 +191,7 @@ def _definition(
                 "created": True,
                 **({"kind": "Json"} if label == labels.METADATA else {}),
             }
-            for label, data in {**assertions, labels.TRAINING_MINING: {"entries": never}}.items()
+            for label, data in every
         ],
     }
 

@@ -8,17 +8,23 @@ from typing import Any, Literal
 from checkpoints.card import Card
 from service.provenance.labels import PREVIEW_MARK
 from service.templates.redo import Span, in_words
+from workers.stamping.soft_binding import SoftBinding
 
 AudioFormat = Literal["flac", "wav", "mp3", "m4a"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """One contribution: who, as what (`vocals`, `producer`), and whether a model did it."""
+    """One contribution: who, as what (`vocals`, `producer`), and whether a model did it.
+
+    `isni` (ISO 27729) and `ipi` say who exactly, where the catalogue knows.
+    """
 
     name: str
     role: str
     ai: bool = False
+    isni: str | None = None
+    ipi: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +45,17 @@ class TrackRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRecord:
-    """One checkpoint that worked on the remix, as its card states it."""
+    """One checkpoint that worked on the remix, as its card states it.
+
+    `digest` is over the hashes of its weights, `training_data` the card's own statement.
+    """
 
     name: str
     role: str
     digest: str
     licence: str
     commercial_use: bool
+    training_data: str = ""
 
     @classmethod
     def of(cls, card: Card) -> "CheckpointRecord":
@@ -56,6 +66,7 @@ class CheckpointRecord:
             digest=card.digest,
             licence=card.licence,
             commercial_use=card.commercial_use,
+            training_data=card.training_data,
         )
 
 
@@ -73,6 +84,7 @@ class StampRecord:
     :param parameters: what the generator was told besides (guidance, temperature, dtype, …).
     :param token_id: the job token's `jti`; the credential holds its hash.
     :param preview: made for the track's owners to hear; it has no grant, and only it has none.
+    :param soft_bindings: what finds the credential again when the file has lost it.
     """
 
     job_id: str
@@ -100,6 +112,7 @@ class StampRecord:
     redo: tuple[Span, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     preview: bool = False
+    soft_bindings: tuple[SoftBinding, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would pass for granted without a grant, or the reverse."""

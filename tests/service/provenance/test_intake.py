@@ -31,6 +31,7 @@ def request(content_type: bytes, then: Message | None) -> Request:
 
 
 @pytest.mark.parametrize("content_type", [b"audio/wav", FORM])
+@pytest.mark.attack("slow sender")
 def test_a_sender_that_falls_silent_is_given_up(
     content_type: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

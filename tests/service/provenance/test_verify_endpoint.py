@@ -222,6 +222,7 @@ def test_what_is_not_audio_is_unsupported(body: bytes, client: TestClient) -> No
     assert "FLAC" in document["detail"]
 
 
+@pytest.mark.attack("hostile audio file")
 def test_noise_behind_a_true_beginning_never_ends_in_an_error(client: TestClient) -> None:
     generator = np.random.default_rng(5)
     for head in (b"ID3\x04\0\0\0\0\x7f\x7f", b"fLaC\0\0\0\x22", b"\xff\xfb\x90\x00"):
@@ -231,12 +232,14 @@ def test_noise_behind_a_true_beginning_never_ends_in_an_error(client: TestClient
             assert response.json()["verdict"] in ("absent", "invalid")
 
 
+@pytest.mark.attack("huge body")
 def test_a_body_over_the_limit_is_refused_by_its_length(client: TestClient) -> None:
     response = send(client, b"RIFF", **{"Content-Length": str(2 * 1024**3)})
 
     problem(response, 413, "body-too-large")
 
 
+@pytest.mark.attack("huge body")
 def test_a_body_without_a_length_is_cut_off(client: TestClient) -> None:
     block = b"RIFF" + b"\0" * (1 << 20)
     sent = 0
@@ -259,6 +262,7 @@ def test_a_reader_that_takes_too_long_is_ended(
     assert "more time or memory" in document["detail"]
 
 
+@pytest.mark.attack("hostile audio file")
 def test_a_reader_that_takes_too_much_memory_is_ended(
     studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +316,7 @@ def test_those_who_wait_are_served(studio: Studio, client: TestClient) -> None:
     assert answers == ["trusted"] * 5
 
 
+@pytest.mark.attack("look-alike or hidden letters")
 def test_markup_in_a_title_stays_text(studio: Studio, client: TestClient) -> None:
     script = "<img src=x onerror=alert(1)>"
     job_id = studio.ask()

@@ -17,11 +17,17 @@ from service.jobs.models import ACTIVE, Artefact, Job, JobState
 from service.previews import discarding, submission
 from service.previews.sweeping import sweep
 from service.provenance import labels
+from service.provenance.extraction import read_signed
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
+from service.provenance.trust import load_trust
 from service.templates.capability import PartNotSupported
 from service.templates.choices import Choices
 from service.templates.models import TemplateVersion
+from service.watermark.detection import detect
+from service.watermark.key import load_key
+from service.watermark.layout import METHOD
+from service.watermark.payload import payload_bytes, payload_of
 from tests.remix_rig import TERMS, Rig, song
 from tests.stories import Granted
 from tests.tiny_checkpoints import write_tiny_checkpoints
@@ -116,6 +122,25 @@ def test_a_remix_is_published_with_its_credential(studio: Studio, granted: Grant
     assert {c["role"] for c in job.result["credits"] if c["ai"]} == {"drums"}
 
 
+def test_two_jobs_of_one_mix_leave_with_marks_of_their_own(
+    studio: Studio, granted: Granted
+) -> None:
+    key = load_key(studio.settings)
+    jobs = [studio.play(granted, seed=7) for _ in range(2)]
+    mixes = [studio.stage_object(job, granted, "mix") for job in jobs]
+    np.testing.assert_array_equal(*mixes)
+    for job in jobs:
+        master = studio.stage_object(job, granted, "stamp")
+        found = detect(master.T, 44_100, key)
+        assert found is not None
+        assert found.payload == payload_of(job.id)
+        assert master.shape == mixes[0].shape
+        with studio.database.snapshot() as session:
+            meta = session.get_one(Artefact, job.artefacts["stamp"]).meta
+        value = payload_bytes(found.payload).hex()
+        assert meta["watermark"] == [{"alg": METHOD, "value": value}]
+
+
 def test_a_preview_is_made_like_a_remix_and_goes_with_its_draft(
     studio: Studio, granted: Granted
 ) -> None:
@@ -203,6 +228,18 @@ def test_an_artist_s_own_stems_are_not_separated_and_stay_bit_exact(studio: Stud
         credential = session.get_one(Credential, job.id)
         stated = str(credential.manifest)
     assert "tiny-separator" not in stated
+
+
+def test_separated_stems_are_signed_upon_the_original(studio: Studio, granted: Granted) -> None:
+    job = studio.play(granted, seed=7)
+    studio.stage_object(job, granted, "separate", "vocals")
+    sdk = load_trust(studio.settings).sdk_settings_json()
+    store = read_signed(studio.folder / "object.wav", sdk)
+    assert (store.state, store.ingredient_failures()) == ("Trusted", [])
+    assert (store.claimed(labels.STEM) or {})["stem"] == "vocals"
+    (parent,) = store.ingredients
+    original = store.of_ingredient(parent).claimed(labels.ORIGINAL) or {}
+    assert original["track"] == granted.track_id
 
 
 def test_a_tempo_change_gives_the_stretched_length(studio: Studio, granted: Granted) -> None:

@@ -14,10 +14,18 @@ from service.permit import Permit
 from service.provenance.trust import Trust, load_trust
 from service.settings import Settings
 from service.storage import file_sha256
-from workers.stamping import CheckpointRecord, Credit, Stamped, StampRecord, TrackRecord, stamp
+from workers.stamping import (
+    CheckpointRecord,
+    Credit,
+    Stamped,
+    StampRecord,
+    TrackRecord,
+    sign_original,
+    stamp,
+)
+from workers.stamping.identity import SigningIdentity, load_identity
 from workers.stamping.manifest import remix_definition
-from workers.stamping.signing import Parent, SigningIdentity, load_identity, sign
-from workers.stamping.stamp import stamp_original
+from workers.stamping.signing import Parent, sign
 
 RATE = 44_100
 FRAMES = RATE * 2 + 17  # no codec's frame divides it
@@ -160,12 +168,11 @@ def trust(identity: SigningIdentity, settings: Settings) -> Trust:
 def signed_original(
     permit: Permit, original: Path, record: StampRecord, settings: Settings, tmp_path: Path
 ) -> Path:
-    return stamp_original(
+    return sign_original(
         permit,
         original,
         record.track,
         tmp_path / "original.signed.wav",
-        code_version="0.1.0",
         settings=settings,
     )
 

@@ -19,8 +19,9 @@ from service.provenance.verdict import verify_file
 from service.storage import file_sha256
 from workers.stamping import StampRecord
 from workers.stamping.encode import encode
+from workers.stamping.identity import SigningIdentity
 from workers.stamping.manifest import expected, remix_definition
-from workers.stamping.signing import Parent, SigningIdentity, sign
+from workers.stamping.signing import Parent, sign
 from workers.stamping.tags import tags
 
 FORMATS = sorted(MEDIA_TYPES)

@@ -24,8 +24,8 @@ from service.settings import Settings
 from service.storage import file_sha256
 from workers.stamping import OriginalRefused, PolicyViolation, SigningFailed, StampRecord
 from workers.stamping.authority import development_authority
+from workers.stamping.identity import SigningIdentity, local_identity
 from workers.stamping.manifest import expected
-from workers.stamping.signing import SigningIdentity
 
 FORMATS = sorted(MEDIA_TYPES)
 
@@ -86,7 +86,7 @@ def test_1_a_wrong_anchor_quarantines(
     # The original, signed on the way, does not lead to the anchor either; both are reasons.
     with pytest.raises(PolicyViolation, match="Valid, not Trusted"):
         stamp_it()
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == ["refused.flac"]
 
 
 # 2. A tampered parent still gives `Trusted`.
@@ -259,9 +259,9 @@ def _short_lived(settings: Settings, seconds: int) -> SigningIdentity:
         builder = builder.add_extension(value, extension.critical)
     leaf = builder.sign(root_key, hashes.SHA256())
     pem = serialization.Encoding.PEM
-    return SigningIdentity(
+    return local_identity(
         chain=(leaf.public_bytes(pem) + root.public_bytes(pem)).decode(),
-        key=key.private_bytes(
+        key_pem=key.private_bytes(
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode(),
     )

@@ -14,7 +14,6 @@ from service.provenance import labels, policy
 from service.provenance.extraction import read_signed
 from service.provenance.trust import Trust
 from service.provenance.verdict import verify_file
-from service.settings import Settings
 from workers.stamping import PolicyViolation, StampRecord
 from workers.stamping.manifest import expected
 from workers.stamping.record import Credit
@@ -30,10 +29,10 @@ def violations_of(path: Path, trust: Trust, record: StampRecord) -> list[str]:
     return policy.check(store, expected(record))
 
 
-def test_a_credential_of_another_job_is_quarantined(
+def test_a_credential_of_another_job_is_set_apart(
     stamp_it: Callable[..., Any],
     other_record: StampRecord,
-    settings: Settings,
+    trust: Trust,
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -48,20 +47,17 @@ def test_a_credential_of_another_job_is_quarantined(
     with pytest.raises(PolicyViolation) as caught:
         stamp_it()
 
-    assert caught.value.extensions["violations"] == [
+    refusal = caught.value
+    assert refusal.violations == [
         "consent assertion: choices_sha256 is not what the job's record says",
         "consent assertion: job is not what the job's record says",
         "generation assertion: seed is not what the job's record says",
     ]
-    assert list(out.iterdir()) == [], "the file must not be where files leave from"
-    (case,) = (settings.home / "quarantine").iterdir()
-    assert case.name.startswith("job_1-")
-    assert {p.name for p in case.iterdir()} == {"remix.flac", "report.json"}
-    report = json.loads((case / "report.json").read_text())
-    assert report["violations"] == caught.value.extensions["violations"]
-    assert report["manifest"]["validation_state"] == "Trusted"
-    assert (case / "remix.flac").stat().st_mode & 0o777 == 0o600
-    assert (settings.home / "quarantine").stat().st_mode & 0o777 == 0o700
+    # Set apart under another name than that of files which leave, for whoever quarantines it.
+    assert list(out.iterdir()) == [refusal.path]
+    assert refusal.path.name == "refused.flac"
+    store = read_signed(refusal.path, trust.sdk_settings_json())
+    assert (store.state, store.active_id) == ("Trusted", refusal.manifest_id)
 
 
 @pytest.mark.parametrize(

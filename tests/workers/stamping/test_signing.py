@@ -4,6 +4,7 @@ import json
 import stat
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from service.permit import Permit
 from service.provenance.trust import Trust, load_trust
 from service.provenance.verdict import verify_file
 from service.settings import Settings
-from workers.stamping import SigningMisconfigured, stamp_original
+from workers.stamping import SigningFailed, SigningMisconfigured, sign_original
 from workers.stamping import authority as authority_module
 from workers.stamping.authority import development_authority
+from workers.stamping.identity import SigningIdentity, load_identity, local_identity
 from workers.stamping.record import StampRecord
-from workers.stamping.signing import SigningIdentity, load_identity
 
 
 def mode(path: Path) -> int:
@@ -62,7 +63,7 @@ def test_the_ca_is_made_once(tmp_path: Path) -> None:
     first = (development_authority(tmp_path) / "root.pem").read_bytes()
 
     assert (development_authority(tmp_path) / "root.pem").read_bytes() == first
-    assert load_identity(Settings(home=tmp_path)) == load_identity(Settings(home=tmp_path))
+    assert _chain(str(tmp_path)) == _chain(str(tmp_path))
 
 
 def test_processes_that_start_together_share_one_ca(tmp_path: Path) -> None:
@@ -90,7 +91,9 @@ def test_the_signer_is_renewed_before_it_ends_and_old_files_stay_trusted(
 
     after = load_identity(settings)
 
-    assert after.chain != before.chain and after.key != before.key
+    assert after.chain != before.chain
+    with pytest.raises(SigningFailed, match="not one of the certificate's key"):
+        replace(before, sign=after.sign).signature(b"x")
     assert load_trust(settings) == trust, "the root, which readers trust, is the same"
     assert verify_file(old.path, trust).verdict == "trusted"
 
@@ -105,12 +108,14 @@ def test_an_operators_certificate_signs_instead(
     chain = tmp_path / "chain.pem"
     chain.write_text(company.chain)
     key = tmp_path / "key.pem"
-    key.write_text(company.key)
+    pem = (tmp_path / "company" / "ca" / "signer.pem").read_text()
+    private = pem[: pem.index("-----BEGIN CERTIFICATE-----")]
+    key.write_text(private)
     root = tmp_path / "company" / "ca" / "root.pem"
     monkeypatch.setenv("REPRISE_TRUST_ANCHORS", str(root))
     monkeypatch.setenv("REPRISE_SIGNING_CERT", str(chain))
 
-    for setting in (str(key), company.key):  # a path, or the PEM itself
+    for setting in (str(key), private):  # a path, or the PEM itself
         monkeypatch.setenv("REPRISE_SIGNING_KEY", setting)
         stamped = stamp_it()
         assert verify_file(stamped.path, load_trust(settings)).verdict == "trusted"
@@ -132,14 +137,16 @@ def test_half_a_configuration_is_refused(
 
 
 def test_a_key_of_another_certificate_is_refused(
-    identity: SigningIdentity, another_identity: SigningIdentity
+    identity: SigningIdentity, another_identity: SigningIdentity, tmp_path: Path
 ) -> None:
+    pem = (tmp_path / "elsewhere" / "ca" / "signer.pem").read_text()
     with pytest.raises(SigningMisconfigured, match="does not belong"):
-        SigningIdentity(chain=identity.chain, key=another_identity.key)
+        local_identity(chain=identity.chain, key_pem=pem)
 
 
 def test_a_key_is_never_shown(identity: SigningIdentity) -> None:
     assert "PRIVATE" not in repr(identity)
+    assert not hasattr(identity, "key")
 
 
 def test_configured_anchors_that_are_missing_are_an_error(
@@ -164,12 +171,11 @@ def test_threads_sign_side_by_side(
     permit: Permit, original: Path, record: StampRecord, settings: Settings, tmp_path: Path
 ) -> None:
     def one(number: int) -> str:
-        signed = stamp_original(
+        signed = sign_original(
             permit,
             original,
             record.track,
             tmp_path / f"{number}.wav",
-            code_version="0.1.0",
             settings=settings,
         )
         answer = verify_file(signed, load_trust(settings))
