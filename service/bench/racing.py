@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from joserfc.jwk import OKPKey
 from sqlalchemy import select
@@ -84,7 +85,8 @@ class Runner:
 class Track:
     """A track whose owner grants one template again and again."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, **more: Any) -> None:
+        """`more` are terms of the template."""
         self.database = database
         self.settings = settings
         self.keys = ServiceKeys.load(settings)
@@ -93,13 +95,14 @@ class Track:
         generator = next(
             card for card in registry.cards() if card.role == "generator" and card.bundled
         )
-        separator = registry.separator_for("auto", commercial=False)
+        separator = registry.separator_for("auto", commercial=bool(more.get("commercial")))
         terms = TemplateTerms.model_validate(
             {
                 "part": generator.parts[0],
                 "styles": [generator.styles[0]],
                 "quota_per_listener": 1000,
                 "checkpoints": [generator.name, separator.name],
+                **more,
             }
         )
         self._choices = Choices(style=terms.styles[0], seed=1)
@@ -121,7 +124,7 @@ class Track:
             track.state, track.audio_sha256 = "ready", "0" * 64
             track.duration_seconds, track.sample_rate, track.channels = 30.0, 44_100, 2
             made = create_template(session, self.owner, track.id, terms)
-            self._template = made.template_id
+            self.id, self.template_id = track.id, made.template_id
 
     def grant(self) -> str:
         """A new open grant's id."""
@@ -130,7 +133,7 @@ class Track:
                 session,
                 self.settings,
                 self.owner,
-                self._template,
+                self.template_id,
                 1,
                 not_before=None,
                 expires_at=now() + timedelta(days=1),
@@ -148,7 +151,7 @@ class Track:
                 self.keys,
                 self.settings,
                 listener,
-                self._template,
+                self.template_id,
                 None,
                 self._choices,
                 job_id=job_id,

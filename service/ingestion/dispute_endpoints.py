@@ -1,15 +1,15 @@
-"""Disputes over HTTP: what is held because it sounds like another's, and the decision."""
+"""Disputes over HTTP: what is held because it sounds like another's."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
-from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner, problem
+from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner
 from service.catalog.models import Track
 from service.ingestion import disputes
 from service.ingestion.models import Dispute
-from service.ingestion.schemas import DisputeAnswer, DisputedTrack, DisputeList, NewDecision
+from service.ingestion.schemas import DisputeAnswer, DisputedTrack, DisputeList
 
 router = APIRouter(prefix="/v1/disputes", tags=["disputes"])
 
@@ -29,41 +29,18 @@ def list_disputes(
         found = disputes.list_disputes(
             session, who, open_only=open_only, limit=limit, offset=offset
         )
-        return DisputeList(items=[_answer(session, dispute) for dispute in found])
+        return DisputeList(items=[answer(session, dispute) for dispute in found])
 
 
 @router.get("/{dispute_id}", summary="Read a dispute", responses={**AUTH_PROBLEMS, **NOT_FOUND})
 def read_dispute(request: Request, dispute_id: str, who: Owner) -> DisputeAnswer:
     """One dispute, for both sides' owners."""
     with request.app.state.database.snapshot() as session:
-        return _answer(session, disputes.visible_dispute(session, who, dispute_id))
+        return answer(session, disputes.visible_dispute(session, who, dispute_id))
 
 
-@router.post(
-    "/{dispute_id}/decision",
-    summary="Decide a dispute",
-    responses={
-        **AUTH_PROBLEMS,
-        **NOT_FOUND,
-        403: problem("`role-forbidden`, `decision-not-yours`"),
-        409: problem("`dispute-settled`"),
-        422: problem("`invalid-request`"),
-    },
-)
-def decide_dispute(
-    request: Request, dispute_id: str, new: NewDecision, who: Owner
-) -> DisputeAnswer:
-    """Release the held track, or reject it: then its files go, and its owners read why.
-
-    An owner of the earlier track may release it; an operator decides either way.
-    """
-    state = request.app.state
-    with state.database.transaction() as session:
-        decided = disputes.decide(session, state.objects, who, dispute_id, new.decision, new.reason)
-        return _answer(session, decided)
-
-
-def _answer(session: Session, dispute: Dispute) -> DisputeAnswer:
+def answer(session: Session, dispute: Dispute) -> DisputeAnswer:
+    """A dispute on the wire."""
     later, earlier = (
         session.get_one(Track, track_id)
         for track_id in (dispute.track_id, dispute.earlier_track_id)
@@ -79,6 +56,9 @@ def _answer(session: Session, dispute: Dispute) -> DisputeAnswer:
         opened_at=dispute.opened_at,
         decided_at=dispute.decided_at,
         reason=dispute.reason,
+        releases_missing=(
+            len(disputes.missing_releases(session, dispute)) if dispute.state == "open" else 0
+        ),
     )
 
 

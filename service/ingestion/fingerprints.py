@@ -6,31 +6,23 @@ recording agrees with little of it, and does not count.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.models import Track
 from service.ingestion.models import Landmark
+from service.recognition.landmarks import (
+    FRAMES_PER_SECOND,
+    LEAST_HITS,
+    LEAST_OVERLAP,
+    LEAST_SCORE,
+    Landmarks,
+    neighbours,
+)
 
-Landmarks = Sequence[tuple[int, int]]
-"""`(hash, frame)`, each once."""
-
-RATE = 11_025
-HOP = 256
-FRAMES_PER_SECOND = RATE / HOP
-"""The clock of `frame`."""
-BIN_BITS, APART_BITS = 9, 6
-MOST_APART = (1 << APART_BITS) - 1
-
-# Copies (MP3 at 128 kbit/s, cut, quieter, resampled, all at once) agreed in 0.6 and more of what
-# overlaps; other songs with the same drums, tempo and key in 0.05 and less (ADR 19).
-LEAST_SCORE = 0.2
-LEAST_HITS = 12
-LEAST_OVERLAP = 0.5
-"""Of the shorter recording: less is a quotation, not the recording."""
 _CHUNK = 900
 # Any two instances of this service agree on this number, and nobody else uses it.
 _ADVISORY_LOCK = 0x5245505249460000 % 2**63
@@ -48,11 +40,6 @@ class Match:
     kind: str
     score: float
     offset_seconds: float
-
-
-def pack(first_bin: int, second_bin: int, apart: int) -> int:
-    """The hash of two peaks: their bins (0 to 511) and the frames between them (1 to 63)."""
-    return (first_bin << (BIN_BITS + APART_BITS)) | (second_bin << APART_BITS) | apart
 
 
 def hold_fingerprints(session: Session) -> None:
@@ -75,60 +62,122 @@ def keep_landmarks(session: Session, track_id: str, landmarks: Landmarks) -> Non
         )
 
 
-def find_matches(session: Session, track: Track, landmarks: Landmarks) -> list[Match]:
+def landmarks_of(session: Session, track_id: str) -> Landmarks:
+    """What a track sounds like, as it was kept."""
+    rows = session.execute(
+        select(Landmark.hash, Landmark.frame)
+        .where(Landmark.track_id == track_id)
+        .order_by(Landmark.hash, Landmark.frame)
+    )
+    return [(row.hash, row.frame) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a recording sounds like, and the tracks it was compared with: ids and their audio."""
+
+    matches: Sequence[Match]
+    with_tracks: frozenset[tuple[str, str | None]]
+
+
+def compare(session: Session, track: Track, landmarks: Landmarks) -> Compared:
+    """Compare with every ready track, in the caller's snapshot: the long part, under no lock."""
+    return Compared(find_matches(session, track, landmarks), _ready(session, track))
+
+
+def compare_since(
+    session: Session, track: Track, landmarks: Landmarks, before: Compared | None
+) -> list[Match]:
+    """The matches there are now, best first: those found before, and with tracks that came since.
+
+    The caller holds the fingerprints.
+    """
+    if before is None:
+        return find_matches(session, track, landmarks)
+    ready = _ready(session, track)
+    still = {track_id for track_id, _ in ready & before.with_tracks}
+    since = {track_id for track_id, _ in ready - before.with_tracks}
+    found = [match for match in before.matches if match.track_id in still]
+    if since:
+        found += find_matches(session, track, landmarks, only=since)
+    return sorted(found, key=_best_first)
+
+
+def find_matches(
+    session: Session,
+    track: Track,
+    landmarks: Landmarks,
+    *,
+    also: Sequence[str] = (),
+    only: Collection[str] | None = None,
+) -> list[Match]:
     """The ready tracks that `track` (its hash and length set) sounds like, best first.
 
-    Held and rejected ones do not count: nobody's track waits for one that is in doubt itself.
+    Held and rejected ones do not count, for nobody's track waits for one that is in doubt itself;
+    except those that `also` names. With `only` no others are compared than those.
     """
+    counts = or_(Track.state == "ready", Track.id.in_(also)) & (Track.id != track.id)
+    if only is not None:
+        counts &= Track.id.in_(only)
     found = {
         track_id: Match(track_id, "bytes", 1.0, 0.0)
         for track_id in session.scalars(
-            select(Track.id).where(
-                Track.audio_sha256 == track.audio_sha256,
-                Track.state == "ready",
-                Track.id != track.id,
-            )
+            select(Track.id).where(Track.audio_sha256 == track.audio_sha256, counts)
         )
     }
-    for track_id, (offset, hits) in _best_offsets(session, track.id, landmarks).items():
+    for track_id, (offset, hits) in _best_offsets(session, counts, landmarks, only).items():
         if track_id not in found and hits >= LEAST_HITS:
             match = _score(session, track, track_id, landmarks, offset, hits)
             if match is not None:
                 found[track_id] = match
-    return sorted(found.values(), key=lambda match: (-match.score, match.track_id))
+    return sorted(found.values(), key=_best_first)
+
+
+def _best_first(match: Match) -> tuple[float, str]:
+    return -match.score, match.track_id
+
+
+def _ready(session: Session, track: Track) -> frozenset[tuple[str, str | None]]:
+    ready = select(Track.id, Track.audio_sha256).where(Track.state == "ready", Track.id != track.id)
+    return frozenset(session.execute(ready).tuples())
 
 
 def _best_offsets(
-    session: Session, track_id: str, landmarks: Landmarks
+    session: Session,
+    counts: ColumnElement[bool],
+    landmarks: Landmarks,
+    only: Collection[str] | None,
 ) -> dict[str, tuple[int, int]]:
-    """By track: the offset in frames that most landmarks agree on, and how many do."""
+    """By track that `counts`: the offset that most landmarks agree on (frames), and how many do."""
     moments: defaultdict[int, list[int]] = defaultdict(list)
     for number, (value, _) in enumerate(landmarks):
-        for neighbour in _neighbours(value):
+        for neighbour in neighbours(value):
             moments[neighbour].append(number)
     votes: defaultdict[str, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-    values_wanted = list(moments)
-    for begin in range(0, len(values_wanted), _CHUNK):
-        rows = session.execute(
-            select(Landmark.hash, Landmark.track_id, Landmark.frame)
-            .join(Track, Track.id == Landmark.track_id)
-            .where(
-                Landmark.hash.in_(values_wanted[begin : begin + _CHUNK]),
-                Track.state == "ready",
-                Landmark.track_id != track_id,
-            )
-        )
-        for value, other, frame in rows.tuples():
-            for number in moments[value]:
-                votes[other][frame - landmarks[number][1]].add(number)
+    for value, other, frame in _hits(session, counts, list(moments), only):
+        for number in moments.get(value, ()):
+            votes[other][frame - landmarks[number][1]].add(number)
     return {other: _most_agreed(offsets) for other, offsets in votes.items()}
 
 
-def _neighbours(value: int) -> Iterable[int]:
-    """The hash itself, and with its peaks one frame nearer or farther: so much a cut moves them."""
-    apart = value & MOST_APART
-    rest = value - apart
-    return (rest + moved for moved in (apart - 1, apart, apart + 1) if 0 < moved <= MOST_APART)
+def _hits(
+    session: Session,
+    counts: ColumnElement[bool],
+    wanted: Sequence[int],
+    only: Collection[str] | None,
+) -> Iterator[tuple[int, str, int]]:
+    """Landmarks of tracks that count: by their hashes, or all of a few tracks'."""
+    query = (
+        select(Landmark.hash, Landmark.track_id, Landmark.frame)
+        .join(Track, Track.id == Landmark.track_id)
+        .where(counts)
+    )
+    if only is not None:
+        yield from session.execute(query).tuples()
+        return
+    for begin in range(0, len(wanted), _CHUNK):
+        chunk = wanted[begin : begin + _CHUNK]
+        yield from session.execute(query.where(Landmark.hash.in_(chunk))).tuples()
 
 
 def _most_agreed(offsets: dict[int, set[int]]) -> tuple[int, int]:

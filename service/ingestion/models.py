@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.database import Base, new_id, now
 
@@ -27,13 +27,16 @@ class Dispute(Base):
 
     `score` is the part of what overlaps that agrees, 0 to 1; `offset_seconds` is where in the
     earlier track the new one begins (negative: so much comes before). The earlier track goes on
-    meanwhile.
+    meanwhile. `overturned`: the recording is the later track's, and the earlier one was rejected;
+    `withdrawn`: the earlier track was, for another's sake, and the later one is compared anew.
     """
 
     __tablename__ = "disputes"
     __table_args__ = (
         CheckConstraint("kind IN ('bytes', 'sound')", name="kind"),
-        CheckConstraint("state IN ('open', 'released', 'rejected')", name="state"),
+        CheckConstraint(
+            "state IN ('open', 'released', 'rejected', 'overturned', 'withdrawn')", name="state"
+        ),
         # Decided ones stay as a record; a track may come into dispute again.
         Index(
             "ix_disputes_open",
@@ -56,3 +59,16 @@ class Dispute(Base):
     decided_at: Mapped[datetime | None]
     decided_by: Mapped[str | None] = mapped_column(String(255))
     reason: Mapped[str | None] = mapped_column(Text)
+
+    releases: Mapped[list["DisputeRelease"]] = relationship(order_by="DisputeRelease.party_id")
+
+
+class DisputeRelease(Base):
+    """A party with a share of the earlier track that allows the later one, and why."""
+
+    __tablename__ = "dispute_releases"
+
+    dispute_id: Mapped[str] = mapped_column(ForeignKey("disputes.id"), primary_key=True)
+    party_id: Mapped[str] = mapped_column(ForeignKey("parties.id"), primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(default=now)

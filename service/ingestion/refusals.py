@@ -9,6 +9,8 @@ class MediaTypeUnsupported(Problem):
     status = 415
     slug = "media-type-unsupported"
     title = "This is not an audio file that is taken"
+    limit = "kinds of files that are taken"
+    changed_by = "you, by sending one of them"
 
 
 class FileNameInvalid(Problem):
@@ -17,6 +19,8 @@ class FileNameInvalid(Problem):
     status = 422
     slug = "file-name-invalid"
     title = "The file name is not valid"
+    limit = "plain file names"
+    changed_by = "whoever sends it, with another name"
 
 
 class UploadStalled(Problem):
@@ -25,6 +29,8 @@ class UploadStalled(Problem):
     status = 408
     slug = "upload-stalled"
     title = "The upload stalled"
+    limit = "seconds without a byte"
+    changed_by = "whoever sends it, by sending it again"
 
 
 class UploadInterrupted(Problem):
@@ -33,6 +39,8 @@ class UploadInterrupted(Problem):
     status = 400
     slug = "upload-interrupted"
     title = "The upload was interrupted"
+    limit = "whole files"
+    changed_by = "whoever sends it, by sending it again"
 
 
 class TrackSettled(Conflict):
@@ -40,6 +48,8 @@ class TrackSettled(Conflict):
 
     slug = "track-settled"
     title = "The track's audio can no longer be changed"
+    limit = "tracks whose audio may still change"
+    changed_by = "nobody; register a new track for another recording"
 
 
 class AudioMissing(Conflict):
@@ -47,6 +57,8 @@ class AudioMissing(Conflict):
 
     slug = "audio-missing"
     title = "The track has no audio"
+    limit = "the track's audio"
+    changed_by = "the track's owners, by sending and ingesting it"
 
 
 class AudioUndecodable(Problem):
@@ -55,6 +67,8 @@ class AudioUndecodable(Problem):
     status = 422
     slug = "audio-undecodable"
     title = "The file cannot be decoded"
+    limit = "audio that can be decoded"
+    changed_by = "you, by sending another file"
 
 
 class AudioTruncated(Problem):
@@ -63,6 +77,8 @@ class AudioTruncated(Problem):
     status = 422
     slug = "audio-truncated"
     title = "The file is truncated"
+    limit = "whole files"
+    changed_by = "you, by sending it again"
 
 
 class AudioEmpty(Problem):
@@ -71,6 +87,8 @@ class AudioEmpty(Problem):
     status = 422
     slug = "audio-empty"
     title = "The file holds no audio"
+    limit = "files that hold something"
+    changed_by = "you, by sending the file"
 
 
 class AudioNotFinite(Problem):
@@ -79,6 +97,8 @@ class AudioNotFinite(Problem):
     status = 422
     slug = "audio-not-finite"
     title = "The file holds samples that are not finite"
+    limit = "samples that are numbers"
+    changed_by = "you, by sending another file"
 
 
 class AudioSampleRate(Problem):
@@ -87,6 +107,8 @@ class AudioSampleRate(Problem):
     status = 422
     slug = "audio-sample-rate"
     title = "The sample rate is not supported"
+    limit = "sample rates that are taken"
+    changed_by = "you, by sending another file"
 
 
 class AudioChannels(Problem):
@@ -95,6 +117,8 @@ class AudioChannels(Problem):
     status = 422
     slug = "audio-channels"
     title = "The number of channels is not supported"
+    limit = "one or two channels"
+    changed_by = "you, by sending another file"
 
 
 class AudioTooLong(Problem):
@@ -103,6 +127,8 @@ class AudioTooLong(Problem):
     status = 422
     slug = "audio-too-long"
     title = "The audio is too long"
+    limit = "seconds of a track"
+    changed_by = "the operator, in the settings"
 
 
 class AudioTooShort(Problem):
@@ -111,6 +137,8 @@ class AudioTooShort(Problem):
     status = 422
     slug = "audio-too-short"
     title = "The audio is too short"
+    limit = "seconds of a track"
+    changed_by = "you, by sending another file"
 
 
 class DecodeLimit(Problem):
@@ -119,6 +147,8 @@ class DecodeLimit(Problem):
     status = 422
     slug = "decode-limit"
     title = "Decoding the file costs too much"
+    limit = "time and memory for decoding"
+    changed_by = "the operator; or you, by sending a plainer file"
 
 
 class StemsDisagree(Problem):
@@ -127,6 +157,8 @@ class StemsDisagree(Problem):
     status = 422
     slug = "stems-disagree"
     title = "The stems do not fit each other"
+    limit = "stems of one length and rate"
+    changed_by = "you, by sending stems that fit"
 
 
 class StemsIncomplete(Problem):
@@ -135,6 +167,8 @@ class StemsIncomplete(Problem):
     status = 422
     slug = "stems-incomplete"
     title = "The stems are not the whole song"
+    limit = "stems that are the whole song"
+    changed_by = "you, by sending the missing ones or the mix"
 
 
 AUDIO_REFUSALS: dict[str, type[Problem]] = {

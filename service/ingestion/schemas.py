@@ -45,10 +45,24 @@ class DisputeAnswer(BaseModel):
     offset_seconds: Annotated[
         float, Field(description="Where in the earlier track the later one begins.")
     ]
-    state: Literal["open", "released", "rejected"]
+    state: Annotated[
+        Literal["open", "released", "rejected", "overturned", "withdrawn"],
+        Field(
+            description="`released`: both go on. `rejected`: the later track is. `overturned`: the "
+            "earlier one is, for the recording is the later track's. `withdrawn`: the earlier one "
+            "was rejected for another's sake, and the later one compared anew."
+        ),
+    ]
     opened_at: datetime
     decided_at: datetime | None
     reason: str | None
+    releases_missing: Annotated[
+        int,
+        Field(
+            description="While open: how many owners of the earlier track, who have nothing of the "
+            "later one, would have to allow it and have not."
+        ),
+    ]
 
 
 class DisputeList(BaseModel):
@@ -58,7 +72,11 @@ class DisputeList(BaseModel):
 
 
 class NewDecision(Request):
-    """`release`: the later track is its owners' to grant; `reject`: it is not, and its files go."""
+    """`release`: the later track is its owners' to grant; `reject`: it is not, and its files go.
 
-    decision: Literal["release", "reject"]
+    `overturn`: the recording is the later track's. The earlier one is rejected: its files go, its
+    grants end, what runs for it stops, and what was published is taken down and paid back.
+    """
+
+    decision: Literal["release", "reject", "overturn"]
     reason: Annotated[Reason, Field(description="Both sides read it.")]

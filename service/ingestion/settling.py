@@ -17,8 +17,10 @@ from service.database import new_id
 from service.errors import NotFound, Problem
 from service.ingestion.disputes import settle_matches
 from service.ingestion.fingerprints import (
+    Compared,
     Landmarks,
-    find_matches,
+    compare,
+    compare_since,
     hold_fingerprints,
     keep_landmarks,
 )
@@ -27,6 +29,7 @@ from service.ingestion.refusals import AUDIO_REFUSALS, AudioMissing, AudioUndeco
 from service.ingestion.retention import release_objects
 from service.jobs.acceptance import accept
 from service.permit import Permit
+from service.recognition.keeping import keep_track
 from service.settings import Settings
 from service.storage import ObjectStore
 
@@ -62,6 +65,7 @@ def begin(
         admission,
         job_id=job_id,
         subject=principal.subject,
+        app=principal.app,
         audio_seconds=min(settings.max_track_seconds, size / _BYTES_PER_SECOND),
     )
     track.state = "ingesting"
@@ -88,6 +92,20 @@ def uploads_of(session: Session, track_id: str) -> dict[str, str] | None:
     return dict(rows.all())
 
 
+def compare_audio(
+    session: Session,
+    permit: Permit,
+    *,
+    audio_sha256: str,
+    duration_seconds: float,
+    landmarks: Landmarks,
+) -> Compared:
+    """Compare a recording with the ready tracks, before anything of it is written."""
+    permit.require("ingest")
+    heard = Track(id=permit.track_id, audio_sha256=audio_sha256, duration_seconds=duration_seconds)
+    return compare(session, heard, landmarks)
+
+
 def accept_audio(
     session: Session,
     permit: Permit,
@@ -98,11 +116,13 @@ def accept_audio(
     sample_rate: int,
     channels: int,
     landmarks: Landmarks,
+    compared: Compared | None = None,
 ) -> None:
     """Give the track its decoded audio and the artist's own stems, by name, and settle it.
 
     It is ready then, or held if it sounds like another party's (see `disputes`). The caller holds
-    the objects (see `retention`). Nothing happens if another attempt has settled it.
+    the objects (see `retention`). Nothing happens if another attempt has settled it. What was
+    `compared` before is not compared again while others wait.
     """
     permit.require("ingest")
     track = _lock(session, permit.track_id)
@@ -118,7 +138,8 @@ def accept_audio(
     track.problem = None
     hold_fingerprints(session)
     keep_landmarks(session, track.id, landmarks)
-    settle_matches(session, track, find_matches(session, track, landmarks))
+    keep_track(session, track.id, landmarks, duration_seconds)
+    settle_matches(session, track, compare_since(session, track, landmarks, compared))
 
 
 def reject(session: Session, permit: Permit, objects: ObjectStore, problem: Problem) -> None:

@@ -41,6 +41,7 @@ AUDIO: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"audio/*": {}}},
     206: {"description": "The range asked for.", "content": {"audio/*": {}}},
     409: problem("`not-published`"),
+    410: problem("`taken-down`"),
     416: problem("`range-not-satisfiable`"),
 }
 
@@ -157,7 +158,12 @@ def remix_audio(
 @router.get(
     "/{remix_id}/credits",
     summary="Read a remix's credits",
-    responses={**AUTH_PROBLEMS, **NOT_FOUND, 409: problem("`not-published`")},
+    responses={
+        **AUTH_PROBLEMS,
+        **NOT_FOUND,
+        409: problem("`not-published`"),
+        410: problem("`taken-down`"),
+    },
 )
 def remix_credits(request: Request, remix_id: str, who: Anyone) -> CreditsAnswer:
     """Who made it: everybody on the original, and the model, marked as one."""

@@ -24,6 +24,8 @@ class CancelledBefore(Conflict):
 
     slug = "cancelled"
     title = "The remix was cancelled"
+    limit = "jobs that were not cancelled"
+    changed_by = "nobody; ask for a new one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

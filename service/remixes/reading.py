@@ -19,6 +19,8 @@ class NotPublished(Conflict):
 
     slug = "not-published"
     title = "The remix is not published"
+    limit = "published remixes"
+    changed_by = "nobody, while it is under way; ask again after its end"
 
 
 def own_remix(session: Session, principal: Principal, job_id: str) -> Job:
@@ -44,7 +46,7 @@ def downloadable(session: Session, principal: Principal, job_id: str) -> tuple[J
         grant_id=job.grant_id or "",
     )
     if job.state != JobState.PUBLISHED or job.result is None:
-        raise NotPublished(f"the remix is {job.state}", state=job.state, reason=job.reason)
+        raise NotPublished(_standing(job), state=job.state, reason=job.reason)
     return job, permit
 
 
@@ -102,3 +104,9 @@ def _remix(session: Session, job_id: str) -> Job:
     if job is None or job.kind != "remix":
         raise NotFound("no such remix")
     return job
+
+
+def _standing(job: Job) -> str:
+    if job.state in ACTIVE:
+        return "the remix is still being made; there is nothing to hear yet"
+    return f"the remix was not made ({job.state}), so there is nothing to hear"

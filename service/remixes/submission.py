@@ -28,6 +28,8 @@ class IdempotencyKeyMissing(Problem):
     status = 400
     slug = "idempotency-key-missing"
     title = "An Idempotency-Key is needed"
+    limit = "one Idempotency-Key for each request"
+    changed_by = "the app that asks for you, by sending one"
 
 
 class IdempotencyKeyInvalid(Problem):
@@ -36,6 +38,8 @@ class IdempotencyKeyInvalid(Problem):
     status = 400
     slug = "idempotency-key-invalid"
     title = "The Idempotency-Key is not valid"
+    limit = "1 to 255 printable ASCII characters"
+    changed_by = "the app that asks for you, by sending another"
 
 
 class IdempotencyKeyReused(Problem):
@@ -44,6 +48,8 @@ class IdempotencyKeyReused(Problem):
     status = 422
     slug = "idempotency-key-reused"
     title = "The Idempotency-Key belongs to another request"
+    limit = "one request for each Idempotency-Key"
+    changed_by = "the app that asks for you, by sending a fresh key"
 
 
 def submit(
@@ -97,8 +103,8 @@ def submit_once(
     """
     if key is None:
         raise IdempotencyKeyMissing(
-            "send `Idempotency-Key:` with a fresh random value, and the same one when you repeat "
-            "the request"
+            "the app has to send `Idempotency-Key:` with a fresh random value, and the same one "
+            "when it repeats the request, so that nobody pays twice for one remix"
         )
     if not _KEY.fullmatch(key):
         raise IdempotencyKeyInvalid("use 1 to 255 printable ASCII characters without spaces")
@@ -128,5 +134,6 @@ def submit_once(
         admission,
         job_id=job_id,
         subject=principal.subject,
+        app=principal.app,
         audio_seconds=track.duration_seconds or settings.max_track_seconds,
     )

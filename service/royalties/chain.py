@@ -6,13 +6,13 @@ branch. It is the last lock of every transaction that takes it: grants and jobs 
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import rfc8785
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.database import now
 from service.royalties.dues import Due, Line
 from service.royalties.models import Entry, LedgerHead, Posting
 
@@ -37,8 +37,12 @@ def lock_head(session: Session) -> LedgerHead:
     return head
 
 
-def append(session: Session, head: LedgerHead, due: Due) -> Posting:
-    """Post what is due, after everything posted so far. `head` is what `lock_head` gave."""
+def append(session: Session, head: LedgerHead, due: Due, at: datetime) -> Posting:
+    """Post what is due, after everything posted so far. `head` is what `lock_head` gave.
+
+    `at` is the moment that the due's period was taken from: read twice, the clock may have gone
+    into the next month.
+    """
     posting = Posting(
         seq=head.seq + 1,
         kind=due.kind,
@@ -50,7 +54,7 @@ def append(session: Session, head: LedgerHead, due: Due) -> Posting:
         currency=due.currency,
         idempotency_key=due.idempotency_key,
         basis=dict(due.basis),
-        at=now(),
+        at=at,
         previous_sha256=head.sha256,
     )
     entries = [

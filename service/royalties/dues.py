@@ -59,8 +59,14 @@ def reversal_key(seq: int) -> str:
     return f"reversal:{seq}"
 
 
-def remix_due(job_id: str, payload: GrantPayload, grant_sha256: str, period: str) -> Due | None:
-    """What a published remix owes under the grant it was made under; None without a price."""
+def remix_due(
+    job_id: str, payload: GrantPayload, grant_sha256: str, period: str, *, app: str | None = None
+) -> Due | None:
+    """What a published remix owes under the grant it was made under; None without a price.
+
+    `app` asked for it and owes it; without one (a job from before apps were named) it is the
+    issuer of the grant.
+    """
     price = payload.authorization_details.terms.price
     if price is None:
         return None
@@ -68,6 +74,7 @@ def remix_due(job_id: str, payload: GrantPayload, grant_sha256: str, period: str
         payload,
         price,
         price.per_remix,
+        app,
         kind="remix",
         job_id=job_id,
         period=period,
@@ -76,6 +83,7 @@ def remix_due(job_id: str, payload: GrantPayload, grant_sha256: str, period: str
             "grant_sha256": grant_sha256,
             "per_remix": price.per_remix,
             "per_thousand_plays": price.per_thousand_plays,
+            **_named(app),
         },
     )
 
@@ -89,20 +97,25 @@ def plays_due(
     plays: int,
     plays_sha256: str,
     carried_in: int,
+    app: str | None = None,
 ) -> Due | None:
     """What a period's plays earn, with the thousandths of a minor unit carried in and out.
 
-    Over all periods of a job: a thousand times what was posted, plus what the last one carries out,
-    is exactly plays times price.
+    Over all periods of a job that stand: a thousand times what was posted, plus what is carried, is
+    exactly plays times price. Where a period was taken back more may have been posted than the
+    others earn: then less than nothing is carried, and nothing is posted until it is earned.
     """
     price = payload.authorization_details.terms.price
     if price is None:
         return None
-    amount, carried_out = divmod(carried_in + plays * price.per_thousand_plays, THOUSAND)
+    earned = carried_in + plays * price.per_thousand_plays
+    amount = max(0, earned // THOUSAND)
+    carried_out = earned - amount * THOUSAND
     return _due(
         payload,
         price,
         amount,
+        app,
         kind="plays",
         job_id=job_id,
         period=period,
@@ -114,6 +127,7 @@ def plays_due(
             "plays_sha256": plays_sha256,
             "carried_in": carried_in,
             "carried_out": carried_out,
+            **_named(app),
         },
     )
 
@@ -158,7 +172,17 @@ def negated(found: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(Line(line.account, line.role, line.side, line.ppm, -line.amount) for line in found)
 
 
-def _due(payload: GrantPayload, price: Price, amount: int, **fields: Any) -> Due:
+def _named(app: str | None) -> dict[str, str]:
+    # What was posted before apps were named says nothing of one, and is computed again as it was.
+    return {} if app is None else {"app": app}
+
+
+def receivable_of(app: str) -> str:
+    """The name of the account of what an app owes."""
+    return f"receivable:{app}"
+
+
+def _due(payload: GrantPayload, price: Price, amount: int, app: str | None, **fields: Any) -> Due:
     allowed = payload.authorization_details
     template_id, _, version = allowed.template.partition("@")
     return Due(
@@ -171,7 +195,7 @@ def _due(payload: GrantPayload, price: Price, amount: int, **fields: Any) -> Due
                 amount,
                 price,
                 allowed,
-                payer=f"receivable:{payload.iss}",
+                payer=receivable_of(payload.iss if app is None else app),
                 salt=fields["idempotency_key"],
             )
         ),

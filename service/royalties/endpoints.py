@@ -1,13 +1,15 @@
 """Plays, refunds and statements over HTTP."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from service.auth import Principal, require
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
 from service.royalties import plays, reversal
-from service.royalties.periods import Period
+from service.royalties.periods import Period, end_of_period
 from service.royalties.schemas import (
     NewPlay,
     NewRefund,
@@ -16,7 +18,8 @@ from service.royalties.schemas import (
     RefundAnswer,
     StatementAnswer,
 )
-from service.royalties.statements import as_csv, statement
+from service.royalties.statement_table import stream_table
+from service.royalties.statements import LONGEST_PAGE, PAGE, holder_of, statement
 
 router = APIRouter(prefix="/v1", tags=["royalties"])
 
@@ -79,29 +82,63 @@ def refund_remix(request: Request, remix_id: str, new: NewRefund, who: Operator)
     responses={
         **AUTH_PROBLEMS,
         **NOT_FOUND,
-        200: {"content": {CSV: {"schema": {"type": "string"}}}},
+        200: {
+            "content": {CSV: {"schema": {"type": "string"}}},
+            "headers": {
+                "Link": {
+                    "description": 'The next page, `rel="next"` (RFC 8288), if there is one.',
+                    "schema": {"type": "string"},
+                }
+            },
+        },
+        403: problem("`role-forbidden`, `bill-not-yours`"),
     },
 )
 def read_statement(
     request: Request,
+    response: Response,
     who: Owner,
     period: Annotated[Period, Query()],
     party: Annotated[
         str | None, Query(max_length=40, description="Only an operator names another's.")
     ] = None,
+    app: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[\x21-\x7e]{1,100}$",
+            description="Operators: what this app owes, in place of what a party earned.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=LONGEST_PAGE, description="Lines in a page of JSON.")
+    ] = PAGE,
+    after: Annotated[
+        str | None, Query(max_length=32, description="`next` of the page before.")
+    ] = None,
     accept: Annotated[str | None, Header(description="`text/csv` for a table.")] = None,
 ) -> Any:
     """What your party earned in a month: balances, and every line with the posting it comes from.
 
-    JSON, or CSV where `Accept` prefers it.
+    JSON in pages (follow `next`, or the `Link` header), or all of it as CSV where `Accept` prefers
+    that.
     """
-    with request.app.state.database.snapshot() as session:
-        made = statement(session, who, period, party)
-    if not _prefers_csv(accept):
-        return StatementAnswer.model_validate(made)
-    name = f"statement-{made.party}-{made.period}.csv"
-    return Response(
-        as_csv(made),
+    database = request.app.state.database
+    with database.snapshot(steady=True) as session:
+        holder = holder_of(session, who, party, app)
+        if not _prefers_csv(accept):
+            made = statement(session, holder, period, after=after, limit=limit)
+            if made.next is not None:
+                named = {"party": party, "app": app}
+                query = {"period": period, "limit": limit, "after": made.next} | {
+                    name: value for name, value in named.items() if value is not None
+                }
+                response.headers["Link"] = f'</v1/statements?{urlencode(query)}>; rel="next"'
+            response.headers["Vary"] = "Accept"
+            return StatementAnswer.model_validate(made)
+    end_of_period(period)
+    name = f"statement-{holder.party or 'app'}-{period}.csv"
+    return StreamingResponse(
+        stream_table(database, holder, period),
         media_type=CSV,
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"},
     )

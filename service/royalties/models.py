@@ -1,8 +1,8 @@
-"""Tables of the ledger: postings with their entries, plays, and the head of the chain.
+"""Tables of the ledger: postings with their entries, plays, and what they are counted against.
 
-All but the head are only ever added to, and the database itself holds that: triggers refuse a
-change, an entry for a posting that is there already, a posting whose entries do not sum to zero,
-and the publication of a priced remix that has no posting.
+Postings, entries and plays are only ever added to, and the database itself holds that: triggers
+refuse a change, an entry for a posting that is there already, a posting whose entries do not sum to
+zero, and the publication of a priced remix that has no posting.
 """
 
 from datetime import datetime
@@ -26,13 +26,13 @@ from service.database import Base
 from service.jobs import models as jobs
 from service.templates import models as templates
 
-__all__ = ["GENESIS", "Entry", "LedgerHead", "Play", "Posting"]
+__all__ = ["GENESIS", "Entry", "LedgerHead", "Play", "PlayCount", "PlayHour", "Posting"]
 
 # The foreign keys below name these rooms' tables.
 BELOW = (jobs, templates)
 
 GENESIS = "0" * 64
-"""What the first posting names as the hash before it."""
+"""What the first posting names as the hash before it, and the digest over no plays."""
 
 
 class LedgerHead(Base):
@@ -92,7 +92,7 @@ class Entry(Base):
     """A line of a posting: `amount` minor units for an account; a posting's lines sum to zero.
 
     Positive is owed to the account, negative is owed by it. Accounts are names: `party:<id>`,
-    `platform`, `receivable:<issuer of the listeners' tokens>`. `ppm` is the party's share of its
+    `platform`, `receivable:<the app that asked>`. `ppm` is the party's share of its
     `side`, or the platform's fee. Written before its posting, which closes it.
     """
 
@@ -131,6 +131,30 @@ class Play(Base):
     hour: Mapped[str] = mapped_column(String(13))
     slot: Mapped[int]
     at: Mapped[datetime]
+
+
+class PlayCount(Base):
+    """How many plays a remix has, and a digest over them: the exclusive or of their SHA-256.
+
+    Raised with every play. The audit counts the plays again, so that one that was taken away,
+    added or changed is found before it is settled, too.
+    """
+
+    __tablename__ = "play_counts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    plays: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class PlayHour(Base):
+    """How many plays a listener has in an hour, whatever remixes they are of."""
+
+    __tablename__ = "play_hours"
+
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    hour: Mapped[str] = mapped_column(String(13), primary_key=True)
+    plays: Mapped[int]
 
 
 # (The migration carries its own copy of the statements below.)

@@ -22,6 +22,7 @@ class PeriodNotEnded(Conflict):
 
     slug = "period-not-ended"
     title = "The period has not ended"
+    limit = "months that have ended"
     changed_by = "nobody: a month ends when it ends"
 
 

@@ -28,8 +28,9 @@ def post_remix(session: Session, job: Job) -> Posting | None:
     posted = find(session, remix_key(job.id))
     if posted is not None:
         return posted
-    due = remix_due(job.id, payload, sha256, period_of(now()))
-    return None if due is None else append(session, head, due)
+    moment = now()
+    due = remix_due(job.id, payload, sha256, period_of(moment), app=job.app)
+    return None if due is None else append(session, head, due, moment)
 
 
 def signed_payload(session: Session, grant_id: str) -> tuple[GrantPayload, str]:

@@ -78,13 +78,14 @@ def _reverse(session: Session, head: LedgerHead, posting: Posting, reason: str, 
     reversed_ = find(session, reversal_key(posting.seq))
     if reversed_ is not None:
         return reversed_
+    moment = now()
     due = Due(
         kind="reversal",
         job_id=posting.job_id,
         template_id=posting.template_id,
         template_version=posting.template_version,
         grant_id=posting.grant_id,
-        period=period_of(now()),
+        period=period_of(moment),
         currency=posting.currency,
         idempotency_key=reversal_key(posting.seq),
         basis={
@@ -95,4 +96,4 @@ def _reverse(session: Session, head: LedgerHead, posting: Posting, reason: str, 
         },
         lines=negated([line_of(entry) for entry in entries_of(session, posting.seq)]),
     )
-    return append(session, head, due)
+    return append(session, head, due, moment)

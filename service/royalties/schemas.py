@@ -71,6 +71,7 @@ class StatementLineAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     posting: int
+    line: Annotated[int, Field(description="Its number within the posting.")]
     at: datetime
     kind: Literal["remix", "plays", "reversal"]
     job: str
@@ -97,16 +98,21 @@ class BalanceAnswer(BaseModel):
 
 
 class StatementAnswer(BaseModel):
-    """A party's account over one period.
+    """A page of an account over one period: a party's, or for operators an app's that owes.
 
-    `final` is true once the period has ended and its plays are settled: nothing is added then.
+    `final` is true once the period has ended and its plays are settled: nothing is added then. The
+    balances are the whole period's.
     """
 
     model_config = ConfigDict(from_attributes=True)
 
-    party: str
+    party: str | None
+    app: str | None
     name: str
     period: str
     final: bool
     balances: list[BalanceAnswer]
     lines: list[StatementLineAnswer]
+    next: Annotated[
+        str | None, Field(description="Where the next page begins (`after`), if there is one.")
+    ]

@@ -2,6 +2,7 @@
 
 The posting is the settlement: its key names job and period, so nothing is settled twice, and its
 basis carries the thousandths of a minor unit that were too little to pay on to the job's next one.
+What a reversed posting carried goes with it.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from sqlalchemy import Select, String, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
 from service.database import Database, now
+from service.jobs.models import Job
 from service.royalties.chain import append, lock_head
 from service.royalties.dues import plays_due
 from service.royalties.models import Play, Posting
@@ -53,6 +55,7 @@ def settle(database: Database, period: str) -> Settled:
 def settle_batch(session: Session, period: str, limit: int) -> Sequence[tuple[Posting, int]]:
     """Settle up to `limit` jobs' periods, the earliest first; the postings with their amounts."""
     head = lock_head(session)
+    moment = now()
     made = []
     for job_id, of_period, _ in session.execute(unsettled(period).limit(limit)).all():
         remix = session.scalars(
@@ -68,10 +71,11 @@ def settle_batch(session: Session, period: str, limit: int) -> Sequence[tuple[Po
             plays=count,
             plays_sha256=digest,
             carried_in=_carried(session, job_id),
+            app=session.scalar(select(Job.app).where(Job.id == job_id)),
         )
         if due is None:
             raise ValueError(f"{job_id} has a posting and no price; run `reprise audit`")
-        made.append((append(session, head, due), -due.lines[0].amount))
+        made.append((append(session, head, due, moment), -due.lines[0].amount))
     return made
 
 
@@ -104,10 +108,25 @@ def unsettled(period: str) -> Select[str, str, int]:
 
 
 def _carried(session: Session, job_id: str) -> int:
-    last = session.scalar(
-        select(Posting)
-        .where(Posting.job_id == job_id, Posting.kind == "plays")
-        .order_by(Posting.seq.desc())
-        .limit(1)
+    """Thousandths of a minor unit that the job's settled plays earned, and nobody was paid.
+
+    Each posting changed them by what it carried out less what it carried in; one that was reversed
+    is as if it had never been.
+    """
+    reversal = aliased(Posting)
+    standing = session.scalars(
+        select(Posting).where(
+            Posting.job_id == job_id,
+            Posting.kind == "plays",
+            ~select(reversal.seq)
+            .where(reversal.idempotency_key == "reversal:" + cast(Posting.seq, String))
+            .exists(),
+        )
     )
-    return 0 if last is None else last.basis["carried_out"]
+    return sum(carried_by(posting) for posting in standing)
+
+
+def carried_by(posting: Posting) -> int:
+    """By how much a posting of plays changed what its job carries."""
+    basis = posting.basis
+    return int(basis["carried_out"]) - int(basis["carried_in"])

@@ -1,48 +1,55 @@
-"""Statements: what a party earned in a period, line by line, as JSON and as CSV."""
+"""Statements: what a party earned in a period, or an app owes for it, line by line and in pages."""
 
-import csv
-import io
-import unicodedata
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.auth import Principal
-from service.catalog.models import Party, Track
+from service.catalog.models import Track
 from service.catalog.parties import get_party, party_of
 from service.database import now
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest, NotFound, Problem
 from service.jobs.models import Job
-from service.royalties.dues import account_of
-from service.royalties.models import Entry, Posting
+from service.royalties.dues import account_of, receivable_of
+from service.royalties.models import Entry, LedgerHead, Posting
 from service.royalties.periods import end_of_period, has_ended
 from service.royalties.settlement import unsettled
 
-COLUMNS = (
-    "posting",
-    "at",
-    "kind",
-    "job",
-    "template",
-    "grant",
-    "track",
-    "title",
-    "role",
-    "side",
-    "ppm",
-    "amount",
-    "currency",
-)
+PAGE = 200
+LONGEST_PAGE = 1000
+_CURSOR = re.compile(r"([0-9]{1,18})\.([0-9]{1,9})")
+
+
+class AppsAreBilled(Problem):
+    """What an app owes is between it and the operator."""
+
+    status = 403
+    slug = "bill-not-yours"
+    title = "This is not your account to read"
+    limit = "an app's account is the operator's to read"
+    changed_by = "nobody; an owner reads its own party's statement"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose account it is: a party's, or an app's that owes. `name` is the party's or the app's."""
+
+    account: str
+    name: str
+    party: str | None
+    app: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """One entry of the party's account. `amount` is in minor units of `currency`."""
+    """One entry of the account, the posting's `line`. `amount` is in minor units of `currency`."""
 
     posting: int
+    line: int
     at: datetime
     kind: str
     job: str
@@ -55,6 +62,11 @@ class StatementLine:
     ppm: int | None
     amount: int
     currency: str
+
+    @property
+    def cursor(self) -> str:
+        """Where a page that follows this line begins."""
+        return f"{self.posting}.{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +81,66 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A party's account over one period; `final` once nothing can be added to it."""
+    """A page of an account over one period; `final` once nothing can be added to it.
 
-    party: str
+    The balances are the whole period's. `next` is where the next page begins, if there is one.
+    """
+
+    party: str | None
+    app: str | None
     name: str
     period: str
     final: bool
     balances: Sequence[Balance]
     lines: Sequence[StatementLine]
+    next: str | None
+
+
+def holder_of(
+    session: Session, principal: Principal, party_id: str | None = None, app: str | None = None
+) -> Holder:
+    """Whose statement it is: the principal's own party's; an operator names any, or an app.
+
+    Raises `NotFound` (for another's too: the same answer), `AppsAreBilled` or `InvalidRequest`.
+    """
+    if app is not None:
+        if principal.role != "operator":
+            raise AppsAreBilled("what an app owes is for the operator of this service to read")
+        if party_id is not None:
+            raise InvalidRequest("name a party or an app, not both")
+        return Holder(receivable_of(app), app, None, app)
+    party = party_of(session, principal)
+    if party_id is not None and principal.role == "operator":
+        party = get_party(session, party_id)
+    if party is None and party_id is None:
+        raise InvalidRequest(
+            "you act for no party: name one with ?party=, as an operator, or register yours",
+            limit="a statement is a party's",
+            changed_by="you (POST /v1/parties)",
+        )
+    if party is None or party_id not in (None, party.id):
+        raise NotFound("no such party")
+    return Holder(account_of(party.id), party.name, party.id, None)
 
 
 def statement(
-    session: Session, principal: Principal, period: str, party_id: str | None = None
+    session: Session, holder: Holder, period: str, *, after: str | None = None, limit: int = PAGE
 ) -> Statement:
-    """The statement of the principal's own party; an operator names any.
+    """A page of at most `limit` lines, those after the cursor `after`.
 
-    Raises `NotFound` (for another's too: the same answer) or `InvalidRequest`.
+    Raises `InvalidRequest` for what is no period or cursor.
     """
-    party = _party(session, principal, party_id)
     end_of_period(period)
-    account = account_of(party.id)
-    opening = _sums(session, account, Posting.period < period)
-    earned = _sums(session, account, Posting.period == period)
+    begin = parse_cursor(after)
+    opening = sums(session, holder.account, Posting.period < period)
+    earned = sums(session, holder.account, Posting.period == period)
+    lines = read_lines(session, holder.account, period, begin, limit + 1)
+    more = len(lines) > limit
+    lines = lines[:limit]
     return Statement(
-        party=party.id,
-        name=party.name,
+        party=holder.party,
+        app=holder.app,
+        name=holder.name,
         period=period,
         final=_is_final(session, period),
         balances=[
@@ -105,103 +152,75 @@ def statement(
             )
             for currency in sorted({*opening, *earned})
         ],
-        lines=_lines(session, account, period),
+        lines=lines,
+        next=lines[-1].cursor if more else None,
     )
 
 
-def as_csv(made: Statement) -> str:
-    """The statement as CSV (RFC 4180): its lines, after a line each for the opening balances and
-    before one each for the closing ones.
+def parse_cursor(cursor: str | None) -> tuple[int, int]:
+    """Posting and line that a cursor names; before all of them without one.
+
+    Raises `InvalidRequest`.
     """
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for balance in made.balances:
-        writer.writerow(_balance_row("opening balance", balance.opening, balance.currency))
-    for line in made.lines:
-        writer.writerow(
-            [
-                line.posting,
-                line.at.isoformat(),
-                *(
-                    safe_cell(text)
-                    for text in (
-                        line.kind,
-                        line.job,
-                        line.template,
-                        line.grant,
-                        line.track,
-                        line.title,
-                        line.role,
-                        line.side or "",
-                    )
-                ),
-                "" if line.ppm is None else line.ppm,
-                line.amount,
-                line.currency,
-            ]
-        )
-    for balance in made.balances:
-        writer.writerow(_balance_row("closing balance", balance.closing, balance.currency))
-    return out.getvalue()
-
-
-def safe_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: an apostrophe stands before one that might be.
-
-    Full-width forms count as well as the ASCII ones, and blanks before them do not help. Numbers
-    of ours, which may be negative, are written as numbers and never come here.
-    """
-    first = unicodedata.normalize("NFKC", text).lstrip()[:1]
-    risky = first in {"=", "+", "-", "@", "|", "%"} or text.startswith(("\t", "\r", "\n"))
-    return f"'{text}" if risky else text
-
-
-def _balance_row(kind: str, amount: int, currency: str) -> list[str | int]:
-    row: list[str | int] = [""] * len(COLUMNS)
-    row[COLUMNS.index("kind")] = kind
-    row[COLUMNS.index("amount")] = amount
-    row[COLUMNS.index("currency")] = currency
-    return row
-
-
-def _party(session: Session, principal: Principal, party_id: str | None) -> Party:
-    own = party_of(session, principal)
-    if party_id is not None and principal.role == "operator":
-        return get_party(session, party_id)
-    if own is not None and party_id in (None, own.id):
-        return own
-    if party_id is None:
+    if cursor is None:
+        return (0, 0)
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
         raise InvalidRequest(
-            "you act for no party: name one with ?party=, as an operator, or register yours",
-            limit="a statement is a party's",
-            changed_by="you (POST /v1/parties)",
+            "`after` is no place in a statement; take it from `next` of the page before",
+            limit="after",
+            changed_by="whoever asks, by leaving it out",
         )
-    raise NotFound("no such party")
+    return int(found.group(1)), int(found.group(2))
 
 
-def _sums(session: Session, account: str, when: object) -> dict[str, int]:
+def newest_posting(session: Session) -> int:
+    """The number of the newest posting; what is read up to it does not change."""
+    return session.scalar(select(LedgerHead.seq)) or 0
+
+
+def sums(session: Session, account: str, when: ColumnElement[bool]) -> dict[str, int]:
+    """What an account's entries of these postings come to, by currency."""
     query = (
         select(Posting.currency, func.sum(Entry.amount))
         .join(Posting, Posting.seq == Entry.posting_seq)
-        .where(Entry.account == account, when)  # type: ignore[arg-type]
+        .where(Entry.account == account, when)
         .group_by(Posting.currency)
     )
     return {currency: int(total) for currency, total in session.execute(query)}
 
 
-def _lines(session: Session, account: str, period: str) -> list[StatementLine]:
+def read_lines(
+    session: Session,
+    account: str,
+    period: str,
+    after: tuple[int, int],
+    limit: int,
+    newest: int | None = None,
+) -> list[StatementLine]:
+    """At most `limit` of an account's lines of a period, in the ledger's order."""
+    seq, number = after
+    # By the account's index alone: every page costs the same, wherever it begins.
     query = (
         select(Posting, Entry, Job.track_id, Track.title)
         .join(Entry, Entry.posting_seq == Posting.seq)
         .join(Job, Job.id == Posting.job_id)
         .join(Track, Track.id == Job.track_id)
-        .where(Entry.account == account, Posting.period == period)
-        .order_by(Posting.seq, Entry.line)
+        .where(
+            Entry.account == account,
+            Entry.posting_seq >= seq,
+            or_(Entry.posting_seq > seq, Entry.line > number),
+            Posting.period == period,
+        )
+        .order_by(Entry.posting_seq, Entry.line)
+        .limit(limit)
     )
+    if newest is not None:
+        query = query.where(Entry.posting_seq <= newest)
     return [
         StatementLine(
             posting=posting.seq,
+            line=entry.line,
             at=posting.at,
             kind=posting.kind,
             job=posting.job_id,

@@ -25,7 +25,9 @@ class NewTakedown(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[Name, Field(description="Why, as it stands on record.")]
+    reason: Annotated[
+        Name, Field(description="Why; it stands on record, and its listener and owners read it.")
+    ]
 
 
 class TakedownAnswer(BaseModel):

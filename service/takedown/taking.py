@@ -15,6 +15,7 @@ from service.errors import NotFound
 from service.jobs.models import Job, JobState
 from service.remixes.reading import NotPublished
 from service.royalties.reversal import reverse_job
+from service.transparency.entries import append
 
 LONGEST_REASON = 500
 
@@ -60,6 +61,27 @@ def take_down_published(session: Session, grant_ids: Collection[str], *, by: str
     return taken
 
 
+def take_down_track(session: Session, track_id: str, *, reason: str, by: str) -> int:
+    """Take down all that was published of a track, whatever it was granted under; gives how many.
+
+    The caller has closed the track's grants: a publication of the same moment has ended before.
+    """
+    published = session.execute(
+        select(Job.id, Job.grant_id)
+        .where(
+            Job.track_id == track_id,
+            Job.kind == "remix",
+            Job.state == JobState.PUBLISHED,
+            Job.grant_id.is_not(None),
+        )
+        .order_by(Job.id)
+    ).tuples()
+    return sum(
+        _take_down(session, job_id, grant_id or "", "order", reason, by)
+        for job_id, grant_id in published.all()
+    )
+
+
 def order(session: Session, principal: Principal, job_id: str, *, reason: str) -> Takedown:
     """Take one published remix down, by an operator's order (a court's, a complaint's).
 
@@ -89,4 +111,5 @@ def _take_down(
     )
     if first:
         reverse_job(session, job_id, reason=f"taken down: {reason}"[:LONGEST_REASON], by=by)
+        append(session, "credential-taken-down", job_id, cause=cause)
     return first

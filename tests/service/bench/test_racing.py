@@ -36,6 +36,7 @@ def run(database: Database, settings: Settings, revoke: Callable[[Track], Revoke
     return book
 
 
+@pytest.mark.attack("publishing against a revocation")
 def test_nothing_is_published_after_the_delete_has_returned(
     database: Database, settings: Settings, over_http: Callable[[Track], Revoke]
 ) -> None:

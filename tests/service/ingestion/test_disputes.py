@@ -19,13 +19,14 @@ from service.catalog.models import Track
 from service.consent.refusals import TrackHeld
 from service.errors import NotFound
 from service.ingestion import disputes
-from service.ingestion.disputes import DecisionNotYours, DisputeSettled
+from service.ingestion.deciding import Decision, DecisionNotYours, DisputeSettled
 from service.ingestion.fingerprints import FRAMES_PER_SECOND, Landmarks
 from service.ingestion.models import Dispute, Landmark
 from service.ingestion.refusals import TrackSettled
 from service.ingestion.settling import accept_audio, begin
 from service.permit import Permit
 from service.storage import ObjectStore
+from service.takedown.disputes import decide as decide_dispute
 from tests.stories import Owner, Story
 
 OPERATOR = Principal(subject="op", role="operator")
@@ -108,14 +109,15 @@ def decide(
     objects: ObjectStore,
     who: Principal,
     dispute: Dispute,
-    decision: disputes.Decision,
+    decision: Decision,
 ) -> str:
     with story.database.transaction() as session:
-        return disputes.decide(
+        return decide_dispute(
             session, objects, who, dispute.id, decision, "They sent the contract"
         ).state
 
 
+@pytest.mark.attack("another's copy of a recording")
 def test_another_partys_copy_is_held_and_the_original_goes_on(story: Story) -> None:
     ada, eve = story.owner("Ada"), story.owner("Eve")
     song = sound(1)
@@ -136,6 +138,7 @@ def test_another_partys_copy_is_held_and_the_original_goes_on(story: Story) -> N
 
 
 @sqlite_only
+@pytest.mark.attack("another's copy of a recording")
 def test_nobody_grants_a_held_track(story: Story) -> None:
     ada, eve = story.owner("Ada"), story.owner("Eve")
     settle(story, ada, sound(1))
@@ -264,6 +267,7 @@ def test_an_operator_rejects_and_its_audio_goes(story: Story, objects: ObjectSto
     assert len(all_disputes(story, eve.principal)) == 4
 
 
+@pytest.mark.attack("another's copy of a recording")
 def test_copies_that_come_at_once_find_each_other(story: Story) -> None:
     owners = [story.owner(f"Owner {n}") for n in range(4)]
     tracks = [story.track(owner) for owner in owners]

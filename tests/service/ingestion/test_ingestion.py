@@ -215,6 +215,7 @@ def test_nothing_to_ingest(studio: Any, nothing: dict[str, Any]) -> None:
     assert studio.traces() == nothing
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_only_owners_ingest(studio: Any) -> None:
     path = f"/v1/tracks/{studio.track_id}/ingest"
     refusal(studio.client("artist", "somebody-else").post(path), 404, "not-found")

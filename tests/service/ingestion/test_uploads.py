@@ -88,6 +88,7 @@ def _empty(studio: Any) -> None:
     ],
     ids=["text", "short", "html", "zip", "png", "script"],
 )
+@pytest.mark.attack("hostile audio file")
 def test_what_is_no_audio_is_refused_by_its_bytes(
     studio: Any, nothing: dict[str, Any], content: bytes
 ) -> None:
@@ -122,6 +123,7 @@ def test_an_empty_body(studio: Any, nothing: dict[str, Any]) -> None:
         'attachment; filename="C:song.flac"',
     ],
 )
+@pytest.mark.attack("path in a file name")
 def test_a_path_in_a_file_name(
     studio: Any,
     nothing: dict[str, Any],
@@ -134,6 +136,7 @@ def test_a_path_in_a_file_name(
     assert settle(studio) == nothing
 
 
+@pytest.mark.attack("path in a file name")
 def test_a_path_in_a_stems_name(studio: Any, nothing: dict[str, Any]) -> None:
     for name in ("..%2F..%2Fetc", "guitar", "DRUMS"):
         answer = studio.artist.put(f"/v1/tracks/{studio.track_id}/stems/{name}", content=b"x")
@@ -141,6 +144,7 @@ def test_a_path_in_a_stems_name(studio: Any, nothing: dict[str, Any]) -> None:
     assert settle(studio) == nothing
 
 
+@pytest.mark.attack("huge body")
 def test_compressed_bodies_are_not_unpacked(studio: Any, nothing: dict[str, Any]) -> None:
     answer = studio.send(b"\x1f\x8b" + b"\x00" * 100, **{"Content-Encoding": "gzip"})
     refusal(answer, 415, "media-type-unsupported")
@@ -197,6 +201,7 @@ class TestTooLarge:
         assert settle(studio) == nothing
 
 
+@pytest.mark.attack("slow sender")
 def test_a_sender_who_hangs_up_leaves_nothing(
     studio: Any, nothing: dict[str, Any], music: NDArray[np.float32], encode: Encode
 ) -> None:
@@ -211,6 +216,7 @@ def test_a_sender_who_hangs_up_leaves_nothing(
     assert settle(studio) == nothing
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_only_owners_send(
     studio: Any, nothing: dict[str, Any], music: NDArray[np.float32], encode: Encode
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_remix_is_accepted_and_can_be_read(
     assert second["ahead"] == 1
 
 
+@pytest.mark.attack("token for another listener or job")
 def test_another_listener_sees_nothing(client: TestClient, house: House, ask: Ask) -> None:
     place = ask().headers["Location"]
     other = house.story.headers(house.story.listener("mallory"))
@@ -208,6 +209,7 @@ def test_a_full_queue_says_when_to_come_back(client: TestClient, house: House, a
     assert rows(house) == before
 
 
+@pytest.mark.attack("idempotency key of another")
 def test_ten_requests_with_one_key_make_one_job(house: House, ask: Ask) -> None:
     answers = at_once([lambda: ask({"style": "rock"}, key="race")] * 10)
     assert {answer.status_code for answer in answers} == {202}
@@ -215,6 +217,7 @@ def test_ten_requests_with_one_key_make_one_job(house: House, ask: Ask) -> None:
     assert rows(house) == dict.fromkeys(ROWS, 1)
 
 
+@pytest.mark.attack("idempotency key of another")
 def test_a_key_belongs_to_its_body_and_its_listener(house: House, ask: Ask) -> None:
     first = ask({"style": "rock", "seed": 1})
     assert ask({"style": "rock", "seed": 1}).json()["id"] == first.json()["id"]

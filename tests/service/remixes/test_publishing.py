@@ -99,6 +99,7 @@ def race_with_revocation(house: House, draw: random.Random) -> set[str]:
     return set(at_return.values())
 
 
+@pytest.mark.attack("publishing against a revocation")
 def test_nothing_is_published_after_a_revocation_has_returned(house: House) -> None:
     """Random interleavings; afterwards it is checked that both orders have happened."""
     draw = random.Random(11)
@@ -108,6 +109,7 @@ def test_nothing_is_published_after_a_revocation_has_returned(house: House) -> N
     assert outcomes == {JobState.PUBLISHED, JobState.RUNNING}, "the race was never a race"
 
 
+@pytest.mark.attack("publishing against a revocation")
 def test_a_permit_from_before_the_revocation_does_not_publish(house: House) -> None:
     granted = house.grant()
     job_id, lease, permit = at_publish(house, granted)
@@ -169,6 +171,7 @@ def test_a_cancel_that_was_answered_holds(house: House) -> None:
         )
 
 
+@pytest.mark.attack("stage skipped or not granted")
 def test_a_permit_of_another_stage_or_job_does_not_publish(house: House) -> None:
     granted = house.grant()
     job_id, lease, _ = at_publish(house, granted)

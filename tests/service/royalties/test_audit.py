@@ -1,31 +1,29 @@
 """The audit finds a single changed value, wherever it stands; and is quiet when all is well."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from service.cli import app
 from service.consent.models import Grant
-from service.database import Base, Database
+from service.database import Base
 from service.jobs.models import Job
 from service.royalties.audit import audit
 from service.royalties.command import audit_command, settle_command
-from service.royalties.models import APPEND_ONLY, Entry, LedgerHead, Play, Posting
+from service.royalties.models import Entry, LedgerHead, Play, PlayCount, Posting
 from service.royalties.reversal import reverse_job
 from service.royalties.settlement import settle
 from service.settings import Settings
 from tests.ledger_house import PRICE, Books, Clock
+from tests.service.royalties.intruder import intruder
 
 ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-LEDGER: tuple[type[Base], ...] = (Posting, Entry, Play, LedgerHead)
+LEDGER: tuple[type[Base], ...] = (Posting, Entry, Play, PlayCount, LedgerHead)
 
 
 @pytest.fixture
@@ -46,25 +44,6 @@ def kept(books: Books, clock: Clock) -> Books:
     assert books.audit().differences == []
     assert [p.kind for p in books.postings()] == ["remix"] * 2 + ["plays"] * 2 + ["reversal"] * 2
     return books
-
-
-@contextmanager
-def intruder(database: Database) -> Iterator[Session]:
-    """One who owns the database: no trigger and no foreign key is in the way; all is undone."""
-    with Session(database.engine.execution_options(reprise_write=True)) as session:
-        if database.engine.dialect.name == "postgresql":
-            for table in (*APPEND_ONLY, "jobs", "ledger_head"):
-                session.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER ALL"))
-        else:
-            names = session.scalars(
-                sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-            ).all()
-            for name in names:
-                session.execute(sa.text(f"DROP TRIGGER {name}"))
-            session.execute(sa.text("PRAGMA defer_foreign_keys = ON"))
-        session.flush()
-        yield session
-        session.rollback()
 
 
 def changed(value: Any, column: sa.Column[Any]) -> Any:
@@ -92,6 +71,7 @@ def changed(value: Any, column: sa.Column[Any]) -> Any:
     return words.get(value, value[:-1] + ("0" if value[-1] != "0" else "1"))
 
 
+@pytest.mark.attack("ledger rewritten")
 def test_every_column_of_every_row_is_watched(kept: Books) -> None:
     """Each value of the ledger is changed by itself; the audit, or the database, finds it.
 
@@ -138,6 +118,7 @@ def test_every_column_of_every_row_is_watched(kept: Books) -> None:
 
 
 @ONE
+@pytest.mark.attack("ledger rewritten")
 def test_every_row_that_is_gone_is_missed(kept: Books) -> None:
     with kept.database.snapshot() as session:
         rows = {
@@ -207,6 +188,7 @@ def test_a_takedown_that_was_not_paid_back_is_named(books: Books) -> None:
 
 
 @ONE
+@pytest.mark.attack("ledger rewritten")
 def test_a_ledger_rewritten_whole_is_found_by_a_kept_head(kept: Books) -> None:
     """Cut off behind and sealed again: only who kept the head can know."""
     head = kept.audit().head

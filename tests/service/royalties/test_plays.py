@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 
 from service.auth import Principal
+from service.royalties import plays
 from service.royalties.models import Play
 from tests.jobs_house import LISTENER, at_once
 from tests.ledger_house import Books, Clock
@@ -42,6 +43,7 @@ def test_a_play_is_counted_once_however_often_it_is_said(books: Books, say: Say)
     assert books.count(Play) == 1
 
 
+@pytest.mark.attack("ledger rewritten")
 def test_no_crowd_of_requests_passes_the_bound(
     books: Books, say: Say, client: TestClient, clock: Clock
 ) -> None:
@@ -90,6 +92,39 @@ def test_owners_do_not_earn_by_listening_to_themselves(books: Books, say: Say) -
     owner = granted.owners[0].principal
     answer = say(books.publish(granted, owner), who=owner)
     assert (answer.status_code, slug(answer)) == (403, "own-play")
+
+
+@ONE
+def test_who_sold_the_share_but_is_paid_does_not_earn_by_listening(books: Books, say: Say) -> None:
+    """The split is the signed one: so it, too, says whose own a play is."""
+    granted = books.priced()
+    ada = granted.owners[0]
+    job_id = books.publish(granted, ada.principal)
+    books.sell(granted, ada, books.story.owner("Buyer", "label"))
+    answer = say(job_id, who=ada.principal)
+    assert (answer.status_code, slug(answer)) == (403, "own-play")
+    assert books.count(Play) == 0
+
+
+def test_an_hour_has_time_for_so_many_plays_whatever_they_are_of(
+    books: Books, say: Say, client: TestClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four remixes, twenty plays of each at once, time for thirty: exactly thirty are counted."""
+    monkeypatch.setattr(plays, "MOST_IN_AN_HOUR", 30)
+    granted = books.priced()
+    jobs = [books.publish(granted) for _ in range(4)]
+    clock.set(2030, 5, 31, 23, 30)
+    answers = at_once(
+        [lambda n=n: say(jobs[n % 4], f"p{n}") for n in range(80)]  # type: ignore[misc]
+    )
+    assert Counter(a.status_code for a in answers) == {201: 30, 429: 50}
+    refused = next(a for a in answers if a.status_code == 429).json()
+    assert refused["type"] == "/problems/plays-limited"
+    assert "next hour" in refused["changed_by"]
+    assert books.count(Play) == 30
+    assert books.audit().differences == []
+    clock.forward(hours=1)
+    assert say(jobs[0], "later").status_code == 201
 
 
 @ONE

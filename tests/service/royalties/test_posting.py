@@ -41,6 +41,7 @@ def test_a_publication_posts_what_the_owners_signed(books: Books) -> None:
     assert books.audit().differences == []
 
 
+@pytest.mark.attack("shares changed between check and use")
 def test_the_shares_are_those_that_were_signed_not_those_of_today(books: Books) -> None:
     granted = books.priced()
     ada = granted.owners[0]
@@ -144,6 +145,7 @@ def test_many_at_once_make_one_chain(books: Books) -> None:
     assert len({currency for _, currency in seen.balances}) == 2
 
 
+@pytest.mark.attack("ledger rewritten")
 def test_the_database_lets_nobody_change_the_past(books: Books) -> None:
     job_id = books.publish(books.priced())
     books.play(job_id)
@@ -181,7 +183,7 @@ def test_the_database_takes_no_posting_that_does_not_balance(books: Books) -> No
             pytest.raises(DBAPIError, match="sum to zero"),
             books.database.transaction() as session,
         ):
-            append(session, lock_head(session), wrong)
+            append(session, lock_head(session), wrong, posting.at)
     assert len(books.postings()) == 1
 
 

@@ -1,5 +1,6 @@
 """A reversal is the exact negation, once; after it a remix earns nothing."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,7 +12,7 @@ from service.remixes.publishing import publish
 from service.royalties.reversal import ReversalFinal, reverse, reverse_job
 from service.royalties.settlement import Settled, settle
 from tests.jobs_house import LISTENER, at_once
-from tests.ledger_house import FILE, Books, Clock
+from tests.ledger_house import FILE, PRICE, Books, Clock
 
 ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 OPERATOR = Principal(subject="olga", role="operator")
@@ -95,6 +96,72 @@ def test_a_settled_month_alone_can_be_taken_back(books: Books, clock: Clock) -> 
     assert settle(books.database, "2030-01").postings == 0
     assert settle(books.database, "2030-02") == Settled(1, 3, {"EUR": 1})
     assert books.audit().differences == []
+
+
+@ONE
+def test_what_a_month_carried_goes_back_with_it(books: Books, clock: Clock) -> None:
+    """350 for a thousand: after each reversal the rest is what the standing months earned.
+
+    Two plays in January carry 700. One in February, with them, pays 1 and carries 50. With
+    February taken back, 700 is what is owed again: one play in March makes 1,050.
+    """
+    job_id = books.publish(books.priced())
+    for month, count in ((1, 2), (2, 1)):
+        clock.set(2030, month, 10)
+        books.play(job_id, count)
+        clock.set(2030, month + 1, 10)
+        settle(books.database, f"2030-{month:02}")
+    _, january, february = books.postings(job_id)
+    assert (january.basis["carried_out"], february.basis["carried_out"]) == (700, 50)
+    with books.database.transaction() as session:
+        reverse(session, february, reason="the app counted robots", by="olga")
+    books.play(job_id, 1)
+    clock.set(2030, 4, 10)
+    assert settle(books.database, "2030-03") == Settled(1, 1, {"EUR": 1})
+    march = books.postings(job_id)[-1]
+    assert (march.basis["carried_in"], march.basis["carried_out"]) == (700, 50)
+    # With January gone as well one play is left, and a whole unit was paid for it.
+    with books.database.transaction() as session:
+        reverse(session, january, reason="the app counted robots", by="olga")
+    books.play(job_id, 1)
+    clock.set(2030, 5, 10)
+    assert settle(books.database, "2030-04") == Settled(1, 1, {"EUR": 0})
+    april = books.postings(job_id)[-1]
+    assert (april.basis["carried_in"], april.basis["carried_out"]) == (-650, -300)
+    assert books.audit().differences == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("seed", range(3))
+def test_months_taken_back_at_random_leave_what_the_others_earned(
+    books: Books, clock: Clock, seed: int
+) -> None:
+    """After every step: a thousand times what stands, and what is carried, is plays times price."""
+    draw = random.Random(seed)
+    rate = draw.choice([1, 350, 999])
+    job_id = books.publish(books.priced(price={**PRICE, "per_thousand_plays": rate}))
+    heard: dict[str, int] = {}
+    gone: set[int] = set()
+    for month in range(1, 10):
+        clock.set(2030, month, 10)
+        count = draw.randrange(5)
+        if count:
+            books.play(job_id, count)
+            heard[f"2030-{month:02}"] = count
+        clock.set(2030, month + 1, 10)
+        settle(books.database, f"2030-{month:02}")
+        posted = [p for p in books.postings(job_id) if p.kind == "plays"]
+        standing = [p for p in posted if p.seq not in gone]
+        if standing and draw.random() < 0.4:
+            taken = draw.choice(standing)
+            with books.database.transaction() as session:
+                reverse(session, taken, reason="the app counted robots", by="olga")
+            gone.add(taken.seq)
+            standing.remove(taken)
+        paid = -sum(books.entries(p.seq)[0].amount for p in standing)
+        carried = sum(p.basis["carried_out"] - p.basis["carried_in"] for p in standing)
+        assert paid * 1000 + carried == rate * sum(heard[p.period] for p in standing)
+        assert books.audit().differences == []
 
 
 @ONE

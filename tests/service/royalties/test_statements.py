@@ -11,7 +11,7 @@ from httpx import Response
 from service.auth import Principal
 from service.royalties.periods import period_of
 from service.royalties.settlement import settle
-from service.royalties.statements import safe_cell
+from service.royalties.statement_table import safe_cell
 from tests.jobs_house import LISTENER
 from tests.ledger_house import PRICE, Books, Clock
 
@@ -66,6 +66,7 @@ def test_months_join_and_every_line_says_where_it_comes_from(
 
 
 @ONE
+@pytest.mark.attack("another tenant's things by identifier")
 def test_a_statement_is_its_own_partys(books: Books, read: Any) -> None:
     granted = books.priced()
     ada, label = granted.owners
@@ -142,6 +143,7 @@ def test_what_is_accepted_decides(books: Books, read: Any, accept: str, expected
 @pytest.mark.parametrize(
     "text", ["=1", "+1", "-1", "@x", " =1", "\t=1", "\r=1", "＝1", "＋1", "|x"]
 )
+@pytest.mark.attack("look-alike or hidden letters")
 def test_cells_that_a_spreadsheet_would_run(text: str) -> None:
     assert safe_cell(text) == f"'{text}"
 

@@ -9,12 +9,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.auth import Principal
+from service.catalog.models import WHOLE_PPM
+from service.catalog.schemas import NewShare
 from service.consent import closing
 from service.consent.grants import add_signature
 from service.consent.mandates import giving
 from service.consent.mandates.payload import mandate_reference
 from service.consent.mandates.schemas import NewMandate
 from service.consent.models import Takedown
+from service.consent.ownership import changing
 from service.consent.refusals import TakenDown
 from service.consent.signatures import MANDATE_TYPE, sign_payload
 from service.database import now
@@ -186,3 +189,29 @@ def test_over_http(books: Books, client: TestClient) -> None:
     assert [row["reason"] for row in shut] == ["taken-down"]
     with books.database.snapshot() as session:
         assert session.get_one(Job, two).result is not None
+
+
+def test_the_present_owners_revoke_what_the_earlier_ones_granted(books: Books) -> None:
+    """A change of owners ended the grant; what was published under it still goes as was signed."""
+    granted = priced(books, on_revocation="takedown")
+    job_id = books.publish(granted)
+    seller, heir = granted.owners[0], books.story.owner("Heir")
+    share = NewShare(party_id=heir.id, ppm=WHOLE_PPM)
+    with books.database.transaction() as session:
+        changing.propose(session, seller.principal, granted.track_id, [share])
+    with books.database.transaction() as session:
+        changing.agree(session, heir.principal, granted.track_id, 2)
+    hear(books, job_id)
+    # Who sold the track reads what became of the grant, and takes nothing down any more.
+    revoke(books, granted)
+    hear(books, job_id)
+    assert takedowns(books) == []
+    for _ in range(2):
+        with books.database.transaction() as session:
+            ended = taking.revoke(session, heir.principal, granted.grant_id)
+            assert (ended.state, ended.generation) == ("revoked", 2)
+            assert ended.revoked_by == heir.principal.subject
+    with pytest.raises(TakenDown):
+        hear(books, job_id)
+    assert [found.job_id for found in takedowns(books)] == [job_id]
+    assert Counter(posting.kind for posting in books.postings())["reversal"] == 1
