@@ -5,13 +5,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 # Makes `running` importable under pytest's importlib mode.
 sys.path.append(str(Path(__file__).parent))
 
+from owners_house import WAIT_MS, House, is_fault, running_house
 from running import DEMO_SECONDS, ROOT, Command, Demo, run_reprise
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -83,3 +85,37 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One API for all tests of the pages; each test has owners of its own."""
+    with running_house(tmp_path_factory.mktemp("owners")) as house:
+        yield house
+
+
+@pytest.fixture
+def open_page(browser: Browser, house: House, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a fresh profile; a script error or a broken policy fails the test."""
+    faults: list[str] = []
+    opened: list[Page] = []
+
+    def open_(
+        token: str | None = None, view: str = "", path: str = "/owners", **options: Any
+    ) -> Page:
+        context = browser.new_context(**options)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda m: faults.append(m.text) if is_fault(m.type, m.text) else None)
+        page.goto(f"{house.url}{path}" + (f"#token={token}" if token else ""))
+        if view:
+            page.goto(f"{house.url}{path}#{view}")
+        opened.append(page)
+        return page
+
+    yield open_
+    for number, page in enumerate(opened):
+        page.screenshot(path=tmp_path / f"page-{number}.png", full_page=True)
+        page.context.close()
+    assert faults == []

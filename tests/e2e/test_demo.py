@@ -69,7 +69,7 @@ def test_the_file_verifies_on_the_command_line_and_a_changed_one_does_not(
     changed.write_bytes(content)
     answer = verify(changed)
     assert answer.returncode == 1
-    assert answer.stdout.startswith("invalid")
+    assert answer.stdout.startswith("altered")
 
 
 def test_a_second_remix_uses_the_running_service_and_skips_the_separation(demo: Demo) -> None:

@@ -1,6 +1,8 @@
 """The page as it is served: its policy, its files, and nothing else of the disk."""
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -9,7 +11,7 @@ from fastapi.testclient import TestClient
 from service.errors import install
 from service.web.endpoints import STATIC, router
 
-PAGES = ["/", "/owners"]
+PAGES = ["/", "/owners", "/operators"]
 SERVED = [*PAGES, *(f"/static/{file.name}" for file in STATIC.iterdir() if file.suffix != ".html")]
 
 
@@ -29,6 +31,7 @@ def test_every_file_is_served_under_the_policy(client: TestClient, path: str) ->
     policy = dict(part.strip().split(" ", 1) for part in header.split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert (policy["require-trusted-types-for"], policy["trusted-types"]) == ("'script'", "'none'")
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -50,6 +53,7 @@ def test_scripts_come_with_the_type_that_modules_need(client: TestClient) -> Non
         "/static/",
     ],
 )
+@pytest.mark.attack("path in a file name")
 def test_nothing_else_of_the_disk_is_served(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code in {404, 422}
@@ -92,3 +96,25 @@ def test_a_page_needs_no_inline_script_or_style_and_no_other_origin(
     assert reader.faults == []
     assert len(set(reader.ids)) == len(reader.ids)
     assert set(reader.labelled) <= set(reader.ids)
+
+
+@pytest.mark.parametrize("script", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_no_text_becomes_markup(script: Path) -> None:
+    """The policy stops it in browsers that know Trusted Types; this holds for the others."""
+    source = script.read_text()
+    for sink in (
+        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function",
+        "createContextualFragment", "DOMParser", "setTimeout(\"", "javascript:", "localStorage",
+    ):  # fmt: skip
+        assert sink not in source, sink
+
+
+@pytest.mark.parametrize("page", ["owners", "operators"])
+def test_every_word_of_a_page_is_in_its_module(page: str) -> None:
+    asked = set(re.findall(r'data-(?:text|label)="(\w+)"', (STATIC / f"{page}.html").read_text()))
+    module = "owner-text.js" if page == "owners" else "operator-text.js"
+    block = re.search(r"\n  page: \{\n(.*?)\n  \},", (STATIC / module).read_text(), re.DOTALL)
+    assert block is not None
+    words = set(re.findall(r"^    (\w+):", block[1], re.MULTILINE))
+    assert asked
+    assert asked <= words

@@ -1,6 +1,7 @@
 // The API as the page needs it: bearer token, problems as errors, events over fetch.
 
 const RECONNECT_MS = 1000;
+const SILENT = { title: "The service does not answer", detail: "It may have been stopped; try again when it runs." };
 const FINAL = new Set(["published", "refused", "failed", "revoked", "cancelled"]);
 
 /** A refusal (RFC 9457), with its own words. */
@@ -12,6 +13,7 @@ export class Problem extends Error {
     this.type = document.type ?? "about:blank";
     this.limit = document.limit; // The limit that was met, and who can change it.
     this.changedBy = document.changed_by;
+    this.errors = document.errors ?? []; // Where a request does not fit: {pointer, detail} each.
   }
 }
 
@@ -33,7 +35,7 @@ export async function request(path, { method = "GET", body, headers = {}, signal
     response = await fetch(path, { method, headers: sent, body: plain ? JSON.stringify(body) : body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { title: "The service does not answer", detail: "It may have been stopped; try again when it runs." });
+    throw new Problem(0, SILENT);
   }
   if (response.ok) return response;
   throw new Problem(response.status, await response.json().catch(() => ({})));
@@ -42,6 +44,25 @@ export async function request(path, { method = "GET", body, headers = {}, signal
 /** The JSON of one request. */
 export async function json(path, options) {
   return (await request(path, options)).json();
+}
+
+/** Send a file with PUT and say how far it is (0 to 1): fetch does not tell. Its JSON, or a Problem. */
+export function upload(path, file, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const sent = new XMLHttpRequest();
+    sent.open("PUT", path);
+    sent.responseType = "json";
+    if (session.token) sent.setRequestHeader("Authorization", `Bearer ${session.token}`);
+    // RFC 6266 and 8187: a name in any script, and nothing in it that could end the header.
+    const name = encodeURIComponent(file.name).replaceAll(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`);
+    sent.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${name}`);
+    sent.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
+    sent.onload = () => (sent.status < 300 ? resolve(sent.response) : reject(new Problem(sent.status, sent.response ?? {})));
+    sent.onerror = () => reject(new Problem(0, SILENT));
+    sent.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    signal?.addEventListener("abort", () => sent.abort(), { once: true });
+    sent.send(file);
+  });
 }
 
 /** A fresh Idempotency-Key (randomUUID needs a secure context, which a phone on the LAN lacks). */

@@ -71,6 +71,17 @@ export class AskForm {
     this.#showOffer();
   }
 
+  /** Pick an offer of a track; whether there is one. */
+  pick(trackId) {
+    const index = this.#offers.findIndex((offer) => offer.track_id === trackId);
+    if (index < 0) return false;
+    if (this.offer?.track_id !== trackId) {
+      document.querySelector(`#songs input[value="${index}"]`).checked = true;
+      this.#showOffer();
+    }
+    return true;
+  }
+
   /** Pick a style, where the offer has it (that of a remix shown). */
   set style(style) {
     const input = [...document.querySelectorAll("#style-choices input")].find(({ value }) => value === style);

@@ -63,7 +63,13 @@ function inStore(mode, action) {
     opening.onsuccess = () => {
       const database = opening.result;
       const transaction = database.transaction(STORE, mode, { durability: "strict" });
-      const asked = action(transaction.objectStore(STORE));
+      let asked;
+      try {
+        asked = action(transaction.objectStore(STORE));
+      } catch (error) { // A browser that cannot store a key handle says so here, and aborts nothing.
+        database.close();
+        return reject(error);
+      }
       transaction.oncomplete = () => { database.close(); resolve(asked.result); };
       transaction.onabort = () => { database.close(); reject(transaction.error); };
     };

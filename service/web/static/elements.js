@@ -2,6 +2,9 @@
 
 export const $ = (id) => document.getElementById(id);
 
+/** Whether an element is still where a reader can come to it: a view that is left is drawn anew. */
+export const onPage = (node) => node.isConnected && !node.closest("[hidden]");
+
 /** An element with text, classes and attributes. */
 export function element(tag, { text, ...attributes } = {}, ...children) {
   const made = document.createElement(tag);

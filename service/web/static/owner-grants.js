@@ -45,8 +45,13 @@ export async function grantCard(grant, onChange, { opened = false } = {}) {
   }
   const { title: name } = reading.document.authorization_details.track;
   return card(title(isolated(name)), documentOf(reading, opened), standing(grant, reading),
-    ...(opened && isOwner(grant) ? [await previewsOf(reading)] : []),
+    ...(opened && isOwner(grant) ? [hearing(reading)] : []),
     ...await actions(grant, reading, onChange));
+}
+
+function hearing({ document: { authorization_details: { template: named, terms } } }) {
+  const [template, version] = named.split("@");
+  return previewsOf({ template, version: Number(version), terms });
 }
 
 // An operator sees every track; what an owner alone may do is offered to owners.

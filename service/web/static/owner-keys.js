@@ -3,7 +3,8 @@
 import { json } from "./api.js";
 import { canMakeKeys, heldKey, makeKey, statement } from "./browser-keys.js";
 import { $, element } from "./elements.js";
-import { button, card, confirmed, moment, once, row, table, tell } from "./owner-frame.js";
+import { onSubmit } from "./owner-form.js";
+import { button, card, confirmed, moment, row, table, tell } from "./owner-frame.js";
 import { acting, presentKey, subject } from "./owner-session.js";
 import { isolated, text } from "./owner-text.js";
 
@@ -13,6 +14,7 @@ const SUCCESSOR = "party-key-proof+jws";
 const ROTATION = "party-key-rotation+jws";
 const IN_CUSTODY = "service"; // Stands for the new key's name where the service is to make it.
 const words = text.keys;
+let prepared = false;
 
 /** Where the party's present key is: "lost", "service", "here" or "elsewhere"; and the key, if here. */
 export async function whereKey() {
@@ -31,7 +33,9 @@ export async function prepareRegistration(onChange) {
   $("keeper-service").checked = !able;
   $("unsupported").hidden = able;
   $("unsupported").textContent = words.unsupported;
-  $("register").onsubmit = once($("register-button"), async () => {
+  if (prepared) return;
+  prepared = true;
+  onSubmit($("register"), $("register-button"), async () => {
     const form = new FormData($("register"));
     const body = { kind: form.get("kind"), name: form.get("name") };
     for (const name of ["isni", "ipi"]) if (form.get(name).trim()) body[name] = form.get(name).trim();

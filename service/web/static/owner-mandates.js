@@ -1,7 +1,8 @@
 // Mandates: who may sign for whom; signing one, ending one.
 
 import { json } from "./api.js";
-import { element } from "./elements.js";
+import { $, element } from "./elements.js";
+import { box, choice, field, line, localMoment, moment, momentIn, needed, onSubmit, tick } from "./owner-form.js";
 import { button, card, confirmed, fill, row, tell } from "./owner-frame.js";
 import { documentOf, signatureOver } from "./owner-grants.js";
 import { whereKey } from "./owner-keys.js";
@@ -10,10 +11,43 @@ import { text } from "./owner-text.js";
 import { MANDATE, Unreadable, read } from "./reading.js";
 
 const words = text.mandates;
+const EVERY = "*";
+const YEAR_MS = 365 * 24 * 3600 * 1000;
 
 /** Show those that this party gave or has. */
 export async function showMandates(onChange) {
   fill("mandates-content", words.none, await Promise.all(acting.mandates.map((one) => mandateCard(one, onChange))));
+  $("mandates-new").replaceChildren(giving(onChange));
+}
+
+/** The form that makes one; it is signed like any other that waits. */
+function giving(onChange) {
+  const said = text.giving;
+  const agent = line({ maxlength: "40", spellcheck: "false", dir: "ltr", required: true, placeholder: "pty_…" });
+  const tracks = choice([[EVERY, said.every], ...[...acting.tracks.values()].map((track) => [track.id, track.title])]);
+  const training = box();
+  const until = moment({ required: true, value: localMoment(Date.now() + YEAR_MS) });
+  const make = element("button", { class: "quiet", text: said.button });
+  const form = element("form", {}, element("p", { class: "hint", text: said.how }),
+    field(said.agent, agent, { pointer: "/body/agent" }),
+    field(said.tracks, tracks, { pointer: "/body/tracks" }),
+    tick(said.training, training, { pointer: "/body/purposes" }),
+    field(said.until, until, { pointer: "/body/expires_at" }), make);
+  onSubmit(form, make, async () => {
+    await json("/v1/mandates", {
+      method: "POST",
+      body: {
+        grantor: acting.party.id,
+        agent: needed(agent),
+        tracks: tracks.value === EVERY ? EVERY : [tracks.value],
+        purposes: training.checked ? ["remix", "training"] : ["remix"],
+        expires_at: momentIn(until),
+      },
+    });
+    await onChange();
+    tell(said.made);
+  });
+  return element("details", { class: "card" }, element("summary", { text: said.summary }), form);
 }
 
 async function mandateCard(mandate, onChange) {

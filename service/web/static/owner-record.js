@@ -36,16 +36,21 @@ async function load(before) {
   if (list !== shown) return; // Another filter was chosen meanwhile.
   list.push(...items);
   $("record-earlier").hidden = items.length < PAGE;
-  const code = (id) => (id ? element("code", { text: id }) : "");
   $("record-count").textContent = words.shown(shown.length);
-  $("record-content").replaceChildren(shown.length ? table(words.caption, words.columns, shown.map((one) => ({
+  $("record-content").replaceChildren(shown.length ? decisionTable(shown) : element("p", { class: "hint", text: words.none }));
+}
+
+/** Decisions as a table. */
+export function decisionTable(decisions) {
+  const code = (id) => (id ? element("code", { text: id }) : "");
+  return table(words.caption, words.columns, decisions.map((one) => ({
     at: moment(one.at),
     door: one.stage ? words.stage(words.doors[one.door] ?? one.door, one.stage) : words.doors[one.door] ?? one.door,
     answer: element("span", {},
       element("strong", { class: one.opened ? "good" : "bad", text: one.opened ? words.opened : words.shut }),
       ...(one.reason ? [" ", code(one.reason), element("small", { text: one.detail ?? "" })] : [])),
-    track: trackName(one.track_id),
+    track: acting.tracks.has(one.track_id) ? trackName(one.track_id) : code(one.track_id),
     grant: code(one.grant_id),
     job: code(one.job_id),
-  }))) : element("p", { class: "hint", text: words.none }));
+  })));
 }

@@ -9,30 +9,52 @@ const PAGE = 100;
 /** The party and what goes with it; null where none is registered yet. */
 export const acting = { party: null, keys: [], tracks: new Map(), mandates: [] };
 
+/** What the bearer token says; the service is who checks it. */
+function claims() {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytesOf(session.token.split(".")[1])));
+  } catch {
+    return {};
+  }
+}
+
+/** Whether the bearer acts as an operator, to whom the API gives other answers. */
+export const isOperator = () => claims().role === "operator";
+
 /** The bearer's `sub`, which a registration states. */
 export function subject() {
-  try {
-    const claims = JSON.parse(new TextDecoder().decode(bytesOf(session.token.split(".")[1])));
-    if (typeof claims.sub === "string") return claims.sub;
-  } catch { /* Said below. */ }
+  const { sub } = claims();
+  if (typeof sub === "string") return sub;
   throw new Problem(0, { title: text.problem.unexpected, detail: text.problem.noSubject });
+}
+
+/** Nobody acts here now. */
+export function forgetActing() {
+  Object.assign(acting, { party: null, keys: [], tracks: new Map(), mandates: [] });
 }
 
 /** Ask the service who acts here; false where no party is registered yet. */
 export async function recognise() {
-  Object.assign(acting, { party: null, keys: [], tracks: new Map(), mandates: [] });
+  const { token } = session;
+  const found = await whoActs();
+  // Another has signed in while this was asked: what was found is not theirs.
+  if (session.token !== token) throw new DOMException("another signed in", "AbortError");
+  if (!found) forgetActing();
+  else Object.assign(acting, found); // All at once: what is shown meanwhile reads from it.
+  return found !== null;
+}
+
+async function whoActs() {
+  let party;
   try {
-    acting.party = await json("/v1/parties/me");
+    party = await json("/v1/parties/me");
   } catch (error) {
-    if (error instanceof Problem && error.type.endsWith("/party-needed")) return false;
+    if (error instanceof Problem && error.type.endsWith("/party-needed")) return null;
     throw error;
   }
   const [keys, tracks, mandates] = await Promise.all([
-    json(`/v1/parties/${acting.party.id}/keys`), every("/v1/tracks"), every("/v1/mandates")]);
-  acting.keys = keys.items;
-  acting.tracks = new Map(tracks.map((track) => [track.id, track]));
-  acting.mandates = mandates;
-  return true;
+    json(`/v1/parties/${party.id}/keys`), every("/v1/tracks"), every("/v1/mandates")]);
+  return { party, keys: keys.items, tracks: new Map(tracks.map((track) => [track.id, track])), mandates };
 }
 
 /** The party's present key, as the service has it. */

@@ -2,7 +2,8 @@
 
 import { json } from "./api.js";
 import { element } from "./elements.js";
-import { button, card, confirmed, fill, moment, once, row, tell } from "./owner-frame.js";
+import { field, line, onSubmit } from "./owner-form.js";
+import { button, card, confirmed, fill, moment, row, tell } from "./owner-frame.js";
 import { grantCard } from "./owner-grants.js";
 import { percent } from "./money.js";
 import { acting, every, trackName } from "./owner-session.js";
@@ -23,7 +24,7 @@ export async function showTodo(onChange) {
 }
 
 /** The names of all parties that the proposals name; one that cannot be read keeps its id. */
-async function partyNames(proposals) {
+export async function partyNames(proposals) {
   const names = new Map(proposals.flatMap((one) => one.agreements.map(({ party_id, name }) => [party_id, name])));
   const missing = new Set(proposals.flatMap((one) => one.shares.map((part) => part.party_id)).filter((id) => !names.has(id)));
   await Promise.all([...missing].map(async (id) => names.set(id, (await json(`/v1/parties/${id}`)).name)));
@@ -31,6 +32,30 @@ async function partyNames(proposals) {
 }
 
 async function proposalCard(version, names, onChange) {
+  const words = text.proposals;
+  const path = `/v1/tracks/${version.track_id}/ownership`;
+  const agree = button(words.agree, async () => {
+    if (!await confirmed(words.agreeAsk, [words.effect], words.agree)) return;
+    const after = await json(`${path}/${version.version}/agreement`, { method: "POST" });
+    await onChange();
+    tell(words.afterAgreeing(after.state));
+  }, { class: "primary" });
+  return describedProposal(version, names, agree, declining(version, onChange));
+}
+
+/** The button that ends a proposal. */
+export function declining(version, onChange) {
+  const words = text.proposals;
+  return button(words.decline, async () => {
+    if (!await confirmed(words.declineAsk, [words.declineHow], words.decline)) return;
+    await json(`/v1/tracks/${version.track_id}/ownership/${version.version}`, { method: "DELETE" });
+    await onChange();
+    tell(words.declined);
+  }, { class: "quiet" });
+}
+
+/** The shares as they are and as they would be, who has agreed, and what the reader may do. */
+export async function describedProposal(version, names, ...deciding) {
   const words = text.proposals;
   const path = `/v1/tracks/${version.track_id}/ownership`;
   const share = ({ party_id, side, ppm }) =>
@@ -42,18 +67,6 @@ async function proposalCard(version, names, onChange) {
   for (const part of present?.shares ?? []) {
     if (!names.has(part.party_id)) names.set(part.party_id, (await json(`/v1/parties/${part.party_id}`)).name);
   }
-  const agree = button(words.agree, async () => {
-    if (!await confirmed(words.agreeAsk, [words.effect], words.agree)) return;
-    const after = await json(`${path}/${version.version}/agreement`, { method: "POST" });
-    await onChange();
-    tell(words.afterAgreeing(after.state));
-  }, { class: "primary" });
-  const decline = button(words.decline, async () => {
-    if (!await confirmed(words.declineAsk, [words.declineHow], words.decline)) return;
-    await json(`${path}/${version.version}`, { method: "DELETE" });
-    await onChange();
-    tell(words.declined);
-  }, { class: "quiet" });
   return card(words.title(trackName(version.track_id), version.version),
     element("dl", { class: "credits" },
       ...(present ? [row(words.now, shares(present.shares))] : []),
@@ -61,10 +74,16 @@ async function proposalCard(version, names, onChange) {
       row(words.waiting, version.agreements.map(({ name, agreed_at }) =>
         (agreed_at ? words.agreed(name) : isolated(name))).join(", "))),
     element("p", { class: "hint", text: words.effect }),
-    element("div", { class: "row wrap" }, agree, decline));
+    element("div", { class: "row wrap" }, ...deciding));
 }
 
 function disputeCard(dispute, onChange) {
+  return describedDispute(dispute, acting.tracks.has(dispute.earlier_track.id) ? release(dispute, onChange)
+    : element("p", { class: "hint", text: text.disputes.wait }));
+}
+
+/** What is held, what it sounds like, and `deciding`: what the reader may do about it. */
+export function describedDispute(dispute, deciding) {
   const words = text.disputes;
   const { track: later, earlier_track: earlier } = dispute;
   const described = (track) => row(track === later ? words.held : words.earlier,
@@ -74,22 +93,21 @@ function disputeCard(dispute, onChange) {
   return card(words.title(isolated(later.title), isolated(earlier.title)),
     element("dl", { class: "credits" }, described(later), described(earlier), row(words.since, moment(dispute.opened_at))),
     element("p", { text: likeness }),
-    acting.tracks.has(earlier.id) ? release(dispute, onChange) : element("p", { class: "hint", text: words.wait }));
+    ...(dispute.releases_missing ? [element("p", { class: "hint", text: words.missing(dispute.releases_missing) })] : []), deciding);
 }
 
 function release(dispute, onChange) {
   const words = text.disputes;
-  const reason = element("input", { type: "text", minlength: "8", maxlength: "200", required: true });
+  const reason = line({ minlength: "8", maxlength: "200", required: true });
   const submit = element("button", { class: "primary", text: words.release });
   const form = element("form", {},
-    element("p", { class: "hint", text: words.releaseHow }),
-    element("label", { class: "field" }, element("span", { text: words.reason }), reason), submit);
-  form.addEventListener("submit", once(submit, async () => {
+    element("p", { class: "hint", text: words.releaseHow }), field(words.reason, reason, { pointer: "/body/reason" }), submit);
+  onSubmit(form, submit, async () => {
     const after = await json(`/v1/disputes/${dispute.id}/decision`, {
       method: "POST", body: { decision: "release", reason: reason.value },
     });
     await onChange();
-    tell(words.decided[after.state]);
-  }));
+    tell(words.decided[after.state] ?? after.state);
+  });
   return form;
 }

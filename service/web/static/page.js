@@ -145,7 +145,17 @@ async function showEarlier() {
 
 async function open(remix) {
   putRemixAway();
+  await showSongOf(remix);
   await showRemix(remix);
+}
+
+/** A remix is heard beside its own original, or beside none where that is open to nobody now. */
+async function showSongOf(remix) {
+  if (form.pick(remix.track_id)) return showSong(form.offer);
+  shownTrack = remix.track_id;
+  unload("original");
+  $("song-title").textContent = remix.file?.title ?? "";
+  for (const id of ["song-artist", "quota"]) $(id).textContent = "";
 }
 
 async function start() {
@@ -160,14 +170,14 @@ async function start() {
   $("sign-in").hidden = true;
   const wanted = asked.get("remix");
   const [catalog, remix] = await Promise.all([
-    json("/v1/catalog"), wanted ? json(`/v1/remixes/${wanted}`) : null,
+    json("/v1/catalog"), wanted ? json(`/v1/remixes/${encodeURIComponent(wanted)}`) : null,
   ]);
   const offers = catalog.items.map(({ track, ...terms }) => ({
     ...terms, track_id: track.id, title: track.title, artist: track.artist, seconds: track.duration_seconds,
   }));
   $("main").hidden = false;
   form.show(offers, (offer) => remix && offer.template_id === remix.template_id);
-  await Promise.all([form.offer && showSong(form.offer), remix ? showRemix(remix) : showEarlier()]);
+  await Promise.all([remix ? showSongOf(remix) : form.offer && showSong(form.offer), remix ? showRemix(remix) : showEarlier()]);
 }
 
 $("sign-in-form").addEventListener("submit", guarded((event) => {

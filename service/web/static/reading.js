@@ -40,6 +40,7 @@ export async function read(payload) {
     if (error instanceof Unreadable) throw error;
     throw new Unreadable(words.unknownForm); // A value of another kind than its name says.
   }
+  if (typ === GRANT) await requireItsHashes(document.authorization_details);
   const signers = typ === MANDATE ? [document.grantor] : document.required_signers;
   return { typ, payload, sha256: hex(await sha256(bytesOf(payload))), document, signers, lines };
 }
@@ -48,6 +49,23 @@ export async function read(payload) {
 export function utc(seconds) {
   const whole = typeof seconds === "number" ? new Date(seconds * 1000) : new Date(seconds);
   return `${whole.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+/** What terms say, line by line, before anything is signed; throws `Unreadable`. */
+export function linesOf(said) {
+  return Array.from(terms(said), ([term, value, later]) =>
+    ({ label: term ? words.terms[term] : words.laterTerm(isolated(later)), value }));
+}
+
+/**
+ * What is shown of a grant has to be what its hashes name: the gate goes by those, people by these.
+ * (Forms of `service/templates/versions.py` and `service/catalog/shares.py`.)
+ */
+async function requireItsHashes({ template, template_sha256: named, track, terms: said, split: parts, ownership }) {
+  const hash = async (value) => hex(await sha256(canonical(value)));
+  const fits = await hash({ template, track: track.id, terms: said }) === named
+    && (ownership === undefined || await hash(parts) === ownership.sha256);
+  if (!fits) throw new Unreadable(words.otherHash);
 }
 
 function* texts(value) {
