@@ -1,7 +1,7 @@
 # Reprise. `make` alone lists the commands; everything is installed into .venv under constraints.txt.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint format train train-corpus train-separator train-drums train-bass bench clean distclean
+.PHONY: help install demo up test attacks lint format train train-corpus train-separator train-drums train-bass bench clean distclean
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -38,6 +38,10 @@ $(VENV)/.test-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PIP) --no-deps $(AUDIOCRAFT)
 	@touch $@ $(VENV)/.run-installed
 
+# A second C2PA implementation, for tests alone; without npm they are skipped (and fail in CI).
+$(VENV)/.node-installed: tests/independent/package-lock.json | $(VENV)/bin/python
+	@if command -v npm >/dev/null; then npm ci --prefix tests/independent --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; else echo "npm is not here: the tests with a second C2PA reader are skipped."; fi
+
 install: $(VENV)/.run-installed ## Install what a running service needs
 
 demo: $(VENV)/.run-installed ## Play one remix from end to end and serve the page that plays it
@@ -59,8 +63,12 @@ lint: $(VENV)/.test-installed ## Check style, types and the import rules
 
 # A process for each core, up to four; files stay whole, for their fixtures are dear.
 test: export OMP_NUM_THREADS ?= 1
-test: lint ## Run everything (under 15 minutes on two cores)
+test: lint $(VENV)/.node-installed ## Run everything (under 15 minutes on two cores)
 	$(VENV)/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+attacks: export OMP_NUM_THREADS ?= 1
+attacks: $(VENV)/.test-installed ## Try every attack of docs/attacks.md and count the tries (DEEP=1: many more requests)
+	$(if $(filter-out 0 no false,$(DEEP)),REPRISE_TEST_DEEP=1 )$(VENV)/bin/python -m pytest -m attack --numprocesses logical --maxprocesses 4 --dist loadfile
 
 format: $(VENV)/.test-installed ## Put the code in the house style
 	$(VENV)/bin/ruff check --fix .

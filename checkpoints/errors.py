@@ -13,6 +13,8 @@ class CheckpointError(Exception):
     slug: ClassVar[str] = "checkpoint-unusable"
     title: ClassVar[str] = "The checkpoint cannot be used"
     status: ClassVar[int] = 422
+    limit: ClassVar[str] = "checkpoints that can be used"
+    changed_by: ClassVar[str] = "the operator"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -24,6 +26,8 @@ class UnknownCheckpoint(CheckpointError):
 
     slug = "unknown-checkpoint"
     title = "No card has this name"
+    limit = "models that have a card here"
+    changed_by = "the operator, by adding a card; or you, by naming another"
 
 
 class CardInvalid(CheckpointError):
@@ -31,6 +35,8 @@ class CardInvalid(CheckpointError):
 
     slug = "checkpoint-card-invalid"
     title = "The checkpoint's card is not valid"
+    limit = "cards that can be read"
+    changed_by = "the operator, by correcting or removing the card"
     status = 500
 
 
@@ -39,6 +45,8 @@ class CheckpointUnsealed(CheckpointError):
 
     slug = "checkpoint-unsealed"
     title = "The checkpoint's card pins no hash"
+    limit = "hashes that the card pins"
+    changed_by = "the operator, by sealing the card"
     status = 409
 
 
@@ -47,6 +55,8 @@ class CheckpointNotPulled(CheckpointError):
 
     slug = "checkpoint-not-pulled"
     title = "The checkpoint is not on this machine"
+    limit = "checkpoints on this machine"
+    changed_by = "the operator, by `reprise models pull`"
     status = 409
 
 
@@ -55,6 +65,8 @@ class CheckpointHashMismatch(CheckpointError):
 
     slug = "checkpoint-hash-mismatch"
     title = "A checkpoint file is not the one its card names"
+    limit = "the hashes that the card pins"
+    changed_by = "the operator, by pulling the checkpoint again"
     status = 500
 
 
@@ -63,6 +75,8 @@ class CheckpointPickleRefused(CheckpointError):
 
     slug = "checkpoint-pickle-refused"
     title = "Pickled weights are not loaded"
+    limit = "safetensors"
+    changed_by = "whoever published the weights, by converting them"
 
 
 class CheckpointLicence(CheckpointError):
@@ -70,6 +84,8 @@ class CheckpointLicence(CheckpointError):
 
     slug = "checkpoint-licence"
     title = "The checkpoint's licence forbids this use"
+    limit = "the licence of the weights"
+    changed_by = "the template's author, with other checkpoints or without commerce"
     status = 403
 
 
@@ -78,6 +94,8 @@ class CheckpointPullFailed(CheckpointError):
 
     slug = "checkpoint-pull-failed"
     title = "The checkpoint could not be fetched"
+    limit = "what its publisher serves"
+    changed_by = "the operator, by trying again or from a folder"
     status = 502
 
 
@@ -86,6 +104,8 @@ class CheckpointWithdrawn(CheckpointError):
 
     slug = "checkpoint-withdrawn"
     title = "The checkpoint was withdrawn"
+    limit = "the consent that the weights were made under"
+    changed_by = "its owners, by a new training grant"
     status = 403
 
 
@@ -94,4 +114,6 @@ class CheckpointBaseMismatch(CheckpointError):
 
     slug = "checkpoint-base-mismatch"
     title = "The adapter is for another checkpoint"
+    limit = "the weights that the adapter was trained for"
+    changed_by = "the operator, by training it anew"
     status = 409

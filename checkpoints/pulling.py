@@ -162,7 +162,7 @@ def _https_chunks(
             if start and response.status_code != httpx.codes.PARTIAL_CONTENT:
                 yield None
             yield from response.iter_raw(_CHUNK)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CheckpointPullFailed(
             f"{card.name}: {name} could not be fetched from {url}: {error}. Try again (it goes on "
             f"where it stopped), or fetch it by hand and use `--from FOLDER`."

@@ -37,12 +37,17 @@ from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
 from service.previews import endpoints as previews
 from service.provenance import endpoints as provenance
+from service.provenance import proof_endpoints as proofs
+from service.provenance.quarantine import endpoints as quarantine
 from service.remixes import endpoints as remixes
 from service.royalties import endpoints as royalties
 from service.settings import Settings, get_settings
 from service.storage import ObjectStore
+from service.takedown import dispute_endpoints as deciding
 from service.takedown import endpoints as takedown
 from service.templates import endpoints as templates
+from service.transparency import endpoints as transparency
+from service.transparency.log_keys import LogKeys
 from service.web import endpoints as web
 
 log = structlog.get_logger(__name__)
@@ -52,6 +57,7 @@ ROOMS = (
     templates,
     ingestion,
     disputes,
+    deciding,
     consent,
     export,
     mandates,
@@ -63,10 +69,14 @@ ROOMS = (
     takedown,
     previews,
     provenance,
+    quarantine,
+    proofs,
+    transparency,
     web,
 )
 EVERYWHERE: dict[int | str, dict[str, Any]] = {
     400: catalog.problem("`body-unreadable`"),
+    408: catalog.problem("`body-stalled`"),
     413: catalog.problem("`body-too-large`"),
     422: catalog.problem("`invalid-request`"),
     500: catalog.problem("`internal`: a bug of ours; nothing was changed"),
@@ -97,10 +107,13 @@ class BodyUnreadable(Problem):
     status = 400
     slug = "body-unreadable"
     title = "The body cannot be read"
+    limit = "JSON as UTF-8 text"
+    changed_by = "whoever sends it, by sending such text"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Its state: `settings`, `database`, `objects`, `keys`, `custody`, `seals`.
+    """The application. Its state: `settings`, `database`, `objects`, `keys`, `custody`, `seals`,
+    `log_keys`.
 
     The database must have been migrated (`/readyz` says so if not).
     """
@@ -125,6 +138,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = ServiceKeys.load(settings)
     app.state.custody = Custody(settings)
     app.state.seals = SealKeys(settings)
+    app.state.log_keys = LogKeys(settings)
     install(app)
     _install_checkpoint_errors(app)
     _install_unstorable_value(app)
@@ -147,6 +161,8 @@ def _install_checkpoint_errors(app: FastAPI) -> None:
             "title": error.title,
             "status": error.status,
             "detail": error.detail,
+            "limit": error.limit,
+            "changed_by": error.changed_by,
             "instance": request.url.path,
         }
         return JSONResponse(body, error.status, media_type=PROBLEM_MEDIA_TYPE)

@@ -19,6 +19,7 @@ from service.consent.commands import app as keys_app
 from service.consent.commands import sign
 from service.errors import Problem
 from service.settings import get_settings
+from service.transparency.commands import app as log_app
 
 app = typer.Typer(
     name="reprise",
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models", help="The models: what is known, bundled and pulled.")
 app.add_typer(keys_app, name="keys", help="A party's own key: made, proved, replaced.")
+app.add_typer(log_app, name="log", help="The public log: its keys, and its monitor.")
 bench_app = typer.Typer(no_args_is_help=True)
 app.add_typer(bench_app, name="bench", help="Measure the bundled models, and the service.")
 
@@ -119,7 +121,10 @@ def relay() -> None:
     from service.logs import configure_logs
     from service.previews.sweeping import sweep
     from service.queue import CeleryBell, celery_app
+    from service.recognition.index import index_recordings
     from service.storage import ObjectStore
+    from service.transparency.log_keys import LogKeys
+    from service.transparency.sequencer import keep_sequencing
 
     configure_logs()
     settings = get_settings()
@@ -128,7 +133,13 @@ def relay() -> None:
         signal.signal(number, lambda *_: stop.set())
     bell = CeleryBell(celery_app(settings))
     database, objects = Database(settings.database), ObjectStore(settings.objects)
-    run_relay(database, settings, bell, stop, chores=[lambda: sweep(database, objects)])
+    log_keys = LogKeys(settings)
+    chores = [
+        lambda: sweep(database, objects),
+        lambda: keep_sequencing(database, log_keys),
+        lambda: index_recordings(database),
+    ]
+    run_relay(database, settings, bell, stop, chores=chores)
 
 
 @app.command()
@@ -162,6 +173,9 @@ def token(
     subject: Annotated[str, typer.Argument(help="Who the token speaks for.")],
     territory: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-2 code.")] = None,
     hours: Annotated[float, typer.Option(help="How long it is valid.")] = 12.0,
+    app: Annotated[
+        str | None, typer.Option(help="The app it is for, which pays; default: the issuer's own.")
+    ] = None,
 ) -> None:
     """Mint a development bearer token (production takes an OIDC issuer's)."""
     from service.auth import ServiceKeys, mint_token
@@ -169,7 +183,7 @@ def token(
     settings = get_settings()
     keys = ServiceKeys.load(settings)
     minted = mint_token(
-        keys, settings, role, subject, territory=territory, ttl=timedelta(hours=hours)
+        keys, settings, role, subject, territory=territory, ttl=timedelta(hours=hours), app=app
     )
     sys.stdout.write(minted + "\n")
 
@@ -178,11 +192,27 @@ def token(
 def verify(
     file: Annotated[Path, typer.Argument(help="A WAV, FLAC, MP3 or M4A file.")],
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Ask for a proof of the public log, offline.")
+    ] = False,
+    proof: Annotated[
+        Path | None, typer.Option(help="The proof; default: FILE.tlog-proof beside the file.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint you have, or a log's address: the proof must fit it."),
+    ] = None,
+    log_key: Annotated[
+        list[str] | None, typer.Option(help="The log's verifier key, from elsewhere.")
+    ] = None,
 ) -> None:
-    """Judge a file's credential; ends with 0 only when it is trusted."""
+    """Judge a file's credential; ends with 0 only when it is trusted (with --log: and logged)."""
     from service.provenance.command import verify_command
+    from service.provenance.logged import LogQuestion
 
-    raise typer.Exit(verify_command(file, as_json=json))
+    asked = log or proof is not None or checkpoint is not None
+    question = LogQuestion(proof, checkpoint, log_key or ()) if asked else None
+    raise typer.Exit(verify_command(file, as_json=json, log=question))
 
 
 @app.command("verify-grant")
@@ -273,10 +303,81 @@ def bench_revocation(
     )
 
 
+@bench_app.command("log")
+def bench_log(
+    entries: Annotated[int, typer.Option(min=1, help="Entries to fill it with.")] = 1_000_000,
+    times: Annotated[int, typer.Option(min=1, help="How often each thing is done.")] = 200,
+    postgres: Annotated[
+        str | None, typer.Option(help="An EMPTY PostgreSQL database to measure on.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is asked for.")] = 1,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure what an entry, a signature and a proof cost in a large public log."""
+    from service.bench.large import log_command
+
+    raise typer.Exit(
+        log_command(entries=entries, times=times, postgres=postgres, seed=seed, file=json)
+    )
+
+
+@bench_app.command("ledger")
+def bench_ledger(
+    postings: Annotated[int, typer.Option(min=2, help="In the ledger, once it is full.")] = 20_000,
+    postgres: Annotated[
+        str | None, typer.Option(help="An EMPTY PostgreSQL database to use (SQLAlchemy URL).")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure how fast remixes are posted, plays settled, and the ledger audited."""
+    from service.bench.ledger_command import ledger_command
+
+    raise typer.Exit(ledger_command(postings=postings, postgres=postgres, file=json))
+
+
+@bench_app.command("fingerprint")
+def bench_fingerprint(
+    recordings: Annotated[int, typer.Option(min=1, help="Recordings to search.")] = 100_000,
+    seconds: Annotated[float, typer.Option(min=15, help="The length of each.")] = 180.0,
+    times: Annotated[int, typer.Option(min=1, help="Copies that are asked for.")] = 100,
+    postgres: Annotated[
+        str | None, typer.Option(help="An EMPTY PostgreSQL database to measure on.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is asked for.")] = 1,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure how soon a sound is found among many recordings, and how often wrongly."""
+    from service.bench.large import fingerprint_command
+
+    raise typer.Exit(
+        fingerprint_command(
+            recordings=recordings,
+            seconds=seconds,
+            lengths=(5.0, 15.0, seconds),
+            times=times,
+            postgres=postgres,
+            seed=seed,
+            file=json,
+        )
+    )
+
+
 @bench_app.command("curve", context_settings=PASS_ON)
 def bench_curve(context: typer.Context) -> None:
     """Print what training logs say: the loss by step and by hours of CPU."""
     _bench("curve", context.args)
+
+
+@bench_app.command("watermark", context_settings=PASS_ON)
+def bench_watermark(context: typer.Context) -> None:
+    """Print how often the watermark is found again after each attack, and how quiet it is."""
+    _bench("watermark", context.args)
 
 
 def main() -> None:

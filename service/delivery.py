@@ -18,6 +18,8 @@ class RangeNotSatisfiable(Problem):
     status = 416
     slug = "range-not-satisfiable"
     title = "The range lies outside the file"
+    limit = "the file's size"
+    changed_by = "you, by asking for bytes that there are"
 
 
 def deliver(

@@ -1,12 +1,15 @@
 """The edge: what every request meets first: body limits, security headers, counting."""
 
+import math
 import re
 import time
 
+import anyio
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Problem, problem_response
@@ -24,9 +27,11 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 MAX_JSON_BYTES = 1 << 20
+MAX_BODY_SECONDS = 30.0
 MAX_VERIFY_BYTES = 100 * 1000 * 1000
 # Room for a multipart envelope around the largest file.
 _ENVELOPE_BYTES = 64 * 1024
+CLOSING = {"Connection": "close"}
 
 
 class BodyTooLarge(Problem):
@@ -35,16 +40,31 @@ class BodyTooLarge(Problem):
     status = 413
     slug = "body-too-large"
     title = "The body is too large"
+    limit = "bytes of a body"
+    changed_by = "whoever sends it, by sending less; for audio the operator, in the settings"
+
+
+class BodyStalled(Problem):
+    """The body did not arrive in its time."""
+
+    status = 408
+    slug = "body-stalled"
+    title = "The body did not arrive in time"
+    limit = "seconds for a body"
+    changed_by = "whoever sends it, by sending it faster"
 
 
 class BodyLimit:
     """Refuses a body over its address's limit: by Content-Length at once, else while it streams.
 
-    Either way no more than the limit is read, and the answer is a problem document.
+    Either way no more than the limit is read, and the answer is a problem document. A body that
+    has not arrived after `seconds` is refused too; addresses that take files have limits of their
+    own for that.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, seconds: float = MAX_BODY_SECONDS) -> None:
         self._app = app
+        self._seconds = seconds
         self._limits = (
             ("PUT", re.compile(r"/v1/tracks/[^/]+/(audio|stems/[^/]+)"), settings.max_upload_bytes),
             ("POST", re.compile(r"/v1/verify"), MAX_VERIFY_BYTES + _ENVELOPE_BYTES),
@@ -52,25 +72,26 @@ class BodyLimit:
 
     def limit(self, method: str, path: str) -> int:
         """The largest body, in bytes, that `method` on `path` takes."""
+        return self._of_files(method, path) or MAX_JSON_BYTES
+
+    def _of_files(self, method: str, path: str) -> int | None:
         for known, pattern, limit in self._limits:
             if method == known and pattern.fullmatch(path):
                 return limit
-        return MAX_JSON_BYTES
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self.limit(scope["method"], scope["path"])
-        refusal = problem_response(
-            BodyTooLarge(
-                f"at most {limit:,} bytes are taken here",
-                limit=limit,
-                headers={"Connection": "close"},
-            ),
+        files = self._of_files(scope["method"], scope["path"])
+        limit = files or MAX_JSON_BYTES
+        refusal: Response = problem_response(
+            BodyTooLarge(f"at most {limit:,} bytes are taken here", bytes=limit, headers=CLOSING),
             scope["path"],
         )
+        until = anyio.current_time() + (math.inf if files else self._seconds)
         length = Request(scope).headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             await refusal(scope, receive, send)
@@ -78,10 +99,25 @@ class BodyLimit:
         seen = 0
         exceeded = False
         begun = False
+        whole = False
 
         async def counted() -> Message:
-            nonlocal seen, exceeded
-            message = await receive()
+            nonlocal seen, exceeded, refusal, whole
+            if whole:  # What is waited for now is the end of the connection.
+                return await receive()
+            try:
+                with anyio.fail_after(until - anyio.current_time()):
+                    message = await receive()
+            except TimeoutError:
+                exceeded = True
+                refusal = problem_response(
+                    BodyStalled(
+                        f"it has to arrive in {self._seconds:g} s; send it again", headers=CLOSING
+                    ),
+                    scope["path"],
+                )
+                return {"type": "http.disconnect"}
+            whole = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
                 # The room behind sees a client that went away; the answer is ours.

@@ -22,16 +22,17 @@ log = structlog.get_logger(__name__)
 class Problem(Exception):
     """A refusal with its HTTP status and stable type (RFC 9457 section 3).
 
-    Subclasses set `status`, `slug` and `title`; where a limit was met, `limit` names it and
-    `changed_by` who can change it. An instance carries the `detail` of this occurrence (what was
-    met and the way out) and optional extension members, which may say `limit` more exactly.
+    Subclasses set `status`, `slug`, `title`, `limit` (what was met) and `changed_by` (who can
+    change that; nobody is an answer too). An instance carries the `detail` of this occurrence
+    (what was met and the way out) and optional extension members, which may say `limit` more
+    exactly.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
-    limit: ClassVar[str | None] = None
-    changed_by: ClassVar[str | None] = None
+    limit: ClassVar[str | None] = "a fault of the service"
+    changed_by: ClassVar[str | None] = "the operator, who finds it in the logs"
 
     def __init__(
         self, detail: str, *, headers: Mapping[str, str] | None = None, **extensions: Any
@@ -67,6 +68,8 @@ class NotFound(Problem):
     status = 404
     slug = "not-found"
     title = "Not found"
+    limit = "what there is and you may see"
+    changed_by = "its owners; nobody, if it is not there"
 
 
 class InvalidRequest(Problem):
@@ -75,6 +78,8 @@ class InvalidRequest(Problem):
     status = 422
     slug = "invalid-request"
     title = "The request does not fit the schema"
+    limit = "what the API takes"
+    changed_by = "you, by a request that fits the OpenAPI document"
 
 
 class Conflict(Problem):
@@ -83,6 +88,8 @@ class Conflict(Problem):
     status = 409
     slug = "conflict"
     title = "Conflict with the current state"
+    limit = "what is recorded already"
+    changed_by = "you, after reading what is there now"
 
 
 def problem_response(problem: Problem, instance: str | None = None) -> JSONResponse:
@@ -118,6 +125,9 @@ def install(app: FastAPI) -> None:
             "type": "about:blank",
             "title": str(exc.detail),
             "status": exc.status_code,
+            "detail": "there is nothing here for that method and address; see /openapi.json",
+            "limit": InvalidRequest.limit,
+            "changed_by": InvalidRequest.changed_by,
             "instance": request.url.path,
         }
         return JSONResponse(

@@ -1,18 +1,26 @@
 """Whether the process lives, and whether it can do its work; and its figures for Prometheus."""
 
 from collections.abc import Callable
+from math import nan
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from obstore.exceptions import BaseError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import PROBLEM_MEDIA_TYPE, Problem
 from service.migrations import is_current
+from service.provenance.certificate import certificate_ends
+from service.provenance.quarantine.holding import open_cases
 
 CHECK_SECONDS = 2.0
+QUARANTINED = Gauge("reprise_quarantine_open", "Cases in quarantine that wait for an operator.")
+CERTIFICATE_ENDS = Gauge(
+    "reprise_signing_certificate_ends_seconds",
+    "When the signing certificate ends (seconds since 1970); NaN where none is known.",
+)
 
 log = structlog.get_logger(__name__)
 router = APIRouter(tags=["operation"])
@@ -24,6 +32,8 @@ class NotReady(Problem):
     status = 503
     slug = "not-ready"
     title = "The service is not ready"
+    limit = "parts that the service needs"
+    changed_by = "the operator"
 
 
 class PartAway(Exception):
@@ -100,6 +110,29 @@ def readyz(request: Request) -> dict[str, str]:
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-def metrics() -> Response:
-    """The process's counters in Prometheus' text format."""
+def metrics(request: Request) -> Response:
+    """The process's counters in Prometheus' text format, and what waits for an operator.
+
+    A figure that cannot be had now is NaN; the others are given all the same.
+    """
+    QUARANTINED.set(_or_nan(lambda: _open_cases(request.app)))
+    CERTIFICATE_ENDS.set(_or_nan(lambda: _certificate_ends(request.app)))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _open_cases(app: FastAPI) -> float:
+    with app.state.database.snapshot() as session:
+        return open_cases(session)
+
+
+def _certificate_ends(app: FastAPI) -> float:
+    ends = certificate_ends(app.state.settings)
+    return nan if ends is None else ends.timestamp()
+
+
+def _or_nan(figure: Callable[[], float]) -> float:
+    try:
+        return figure()
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        log.warning("figure_unknown", error=type(error).__name__)
+        return nan

@@ -20,6 +20,8 @@ class PermitDenied(Problem):
     status = 403
     slug = "permit-denied"
     title = "The permit does not cover this use"
+    limit = "what the gate opened for"
+    changed_by = "whoever asked, by asking again for this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,8 @@ class Permit:
     def require(self, *stages: str, track_id: str | None = None) -> None:
         """Raise `PermitDenied` unless this Permit is in time and for one of `stages`."""
         if datetime.now(UTC) >= self.valid_until:
-            raise PermitDenied("the permit's deadline has passed")
+            raise PermitDenied("what was allowed was allowed until a time that has passed")
         if self.stage not in stages:
-            raise PermitDenied(f"the permit is for {self.stage!r}, not for {' or '.join(stages)!r}")
+            raise PermitDenied(f"it was allowed to {self.stage}, and not to {' or '.join(stages)}")
         if track_id is not None and track_id != self.track_id:
-            raise PermitDenied("the permit is for another track")
+            raise PermitDenied("it was allowed for another track")

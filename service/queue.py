@@ -24,6 +24,8 @@ class BrokerNotConfigured(Problem):
     status = 503
     slug = "broker-not-configured"
     title = "No broker is configured"
+    limit = "a broker"
+    changed_by = "the operator, in the settings"
 
 
 class BrokerAway(Exception):

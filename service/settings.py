@@ -41,6 +41,16 @@ class Settings(BaseSettings):
         "are published. Unset: made in home.",
     )
 
+    log_keys: SecretStr | None = Field(
+        None,
+        description="JWK Set (JSON) of Ed25519 private keys that sign the public log's checkpoints."
+        " Unset: made in home.",
+    )
+    log_origin: str = Field(
+        "reprise-dev/log",
+        description="The public log's name for good: its address without the scheme.",
+    )
+
     max_upload_bytes: int = 512 * 1024 * 1024
     max_track_seconds: float = 900.0
     min_track_seconds: float = 3.0
@@ -56,6 +66,13 @@ class Settings(BaseSettings):
     max_attempts: int = 3
     previews_per_version: int = Field(
         64, ge=0, description="Previews of one template version that are kept at a time."
+    )
+    platform_fee_ppm: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="What the platform keeps of every price, in parts per million. A new template "
+        "version may not state less; what was signed before stays as it was signed.",
     )
     plays_per_hour: int = Field(
         20, ge=1, description="Plays of one remix that are counted for its listener in an hour."

@@ -23,10 +23,16 @@ from service.auth import Role, ServiceKeys, mint_token
 from service.database import Database
 from service.migrations import migrate
 from service.settings import Settings
+from tests.attacks.counting import Attacks
 from tests.cards import write_cards
 from tests.stories import Story
 
 TEMPLATE = "reprise_template"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests that try an attack are counted (see docs/attacks.md)."""
+    config.pluginmanager.register(Attacks(whole=not any("[" in arg for arg in config.args)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

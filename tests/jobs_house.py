@@ -67,6 +67,7 @@ class House:
                 admission,
                 job_id=job_id,
                 subject=listener.subject,
+                app=listener.app,
                 audio_seconds=30.0,
             )
         return job_id

@@ -4,6 +4,7 @@ Development tokens are signed with a key of our own; production takes an OIDC is
 algorithm is chosen from an allow-list of public-key algorithms, never by the token (RFC 8725).
 """
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, get_args
@@ -24,6 +25,12 @@ _ALGORITHMS = PublicKeyAlgorithms("Ed25519", "EdDSA", "ES256", "RS256")
 TYPES = frozenset({"JWT", "at+jwt", "application/at+jwt"})
 MAX_TOKEN_CHARACTERS = 8192
 CLOCK_SKEW_SECONDS = 30
+LONGEST_SUBJECT = 255
+APP_CLAIMS = ("client_id", "azp")
+"""Where a token names the app it was minted for: RFC 9068 section 2.2, OpenID Connect Core 2."""
+_APP = re.compile(r"[\x21-\x7e]{1,100}")
+_APART = "\x1f"
+"""Stands in no name, so that a listener of one app is never taken for another's."""
 
 
 def _challenge(error: str | None = None) -> dict[str, str]:
@@ -37,10 +44,13 @@ class TokenMissing(Problem):
     status = 401
     slug = "token-missing"
     title = "A bearer token is needed"
+    limit = "who asks has to be known"
+    changed_by = "you, by signing in"
 
     def __init__(self) -> None:
         super().__init__(
-            "send `Authorization: Bearer …`; `reprise token` mints one for development",
+            "sign in first; a program sends `Authorization: Bearer …` (for development, `reprise "
+            "token` mints one)",
             headers=_challenge(),
         )
 
@@ -51,6 +61,8 @@ class TokenInvalid(Problem):
     status = 401
     slug = "token-invalid"
     title = "The bearer token is not valid"
+    limit = "tokens of this service's issuer"
+    changed_by = "you, by signing in again"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers=_challenge("invalid_token"))
@@ -62,10 +74,12 @@ class TokenExpired(Problem):
     status = 401
     slug = "token-expired"
     title = "The bearer token has expired"
+    limit = "lifetime of the token"
+    changed_by = "you, by signing in again"
 
     def __init__(self) -> None:
         super().__init__(
-            "the token's `exp` has passed; get a new one", headers=_challenge("invalid_token")
+            "your sign-in has ended; sign in again", headers=_challenge("invalid_token")
         )
 
 
@@ -75,6 +89,8 @@ class RoleForbidden(Problem):
     status = 403
     slug = "role-forbidden"
     title = "Not for this role"
+    limit = "role"
+    changed_by = "whoever gives out the tokens: the role stands in yours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +98,15 @@ class Principal:
     """Who asks. `territory` is an ISO 3166-1 alpha-2 code, from the token.
 
     Which party a principal acts for is the catalogue's to say
-    (`service.catalog.parties.party_of`), not the token's.
+    (`service.catalog.parties.party_of`), not the token's. `app` is the app (tenant) that the bearer
+    was minted for, the issuer's own where it names none; a listener's `subject` is its own in each
+    app, whatever `sub` the issuer uses.
     """
 
     subject: str
     role: Role
     territory: str | None = None
+    app: str | None = None
 
 
 def mint_token(
@@ -97,12 +116,18 @@ def mint_token(
     subject: str,
     territory: str | None = None,
     ttl: timedelta = timedelta(hours=12),
+    app: str | None = None,
 ) -> str:
-    """A development bearer token; raises `ValueError` where an issuer's keys are in force."""
+    """A development bearer token; raises `ValueError` where an issuer's keys are in force.
+
+    `app` names the app that it is for (`client_id`); without one it is the issuer's own.
+    """
     if keys.bearer is None:
         raise ValueError("tokens come from the OIDC issuer (REPRISE_JWKS_URL is set)")
     if role not in ROLES:
         raise ValueError(f"role {role!r} is not one of {', '.join(ROLES)}")
+    if app is not None and not _APP.fullmatch(app):
+        raise ValueError("an app's name is 1 to 100 printable ASCII characters without spaces")
     issued = now()
     claims: dict[str, Any] = {
         "iss": settings.issuer,
@@ -116,6 +141,8 @@ def mint_token(
     }
     if territory is not None:
         claims["territory"] = territory
+    if app is not None:
+        claims["client_id"] = app
     header = {"alg": "Ed25519", "typ": "JWT", "kid": keys.bearer.kid}
     return jwt.encode(header, claims, keys.bearer, algorithms=["Ed25519"])
 
@@ -153,12 +180,12 @@ def verify_bearer(keys: ServiceKeys, settings: Settings, token: str) -> Principa
         raise TokenExpired() from None
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise TokenInvalid(f"the token was refused ({type(error).__name__})") from None
-    return _principal(decoded.claims)
+    return _principal(decoded.claims, settings.issuer)
 
 
-def _principal(claims: dict[str, Any]) -> Principal:
+def _principal(claims: dict[str, Any], issuer: str) -> Principal:
     subject, role, territory = claims["sub"], claims.get("role"), claims.get("territory")
-    if len(subject) > 255 or not subject.isprintable():
+    if len(subject) > LONGEST_SUBJECT or not subject.isprintable():
         raise TokenInvalid("`sub` is not a name of at most 255 printable characters")
     if role not in ROLES:
         raise TokenInvalid(f"`role` is not one of {', '.join(ROLES)}")
@@ -169,4 +196,20 @@ def _principal(claims: dict[str, Any]) -> Principal:
         and territory.isupper()
     ):
         raise TokenInvalid("`territory` is not an ISO 3166-1 alpha-2 code")
-    return Principal(subject=subject, role=role, territory=territory)
+    app = _app(claims) or issuer
+    if role == "listener" and app != issuer:
+        subject = f"{subject}{_APART}{app}"
+        if len(subject) > LONGEST_SUBJECT:
+            raise TokenInvalid("`sub` and the app's name together are too long")
+    return Principal(subject=subject, role=role, territory=territory, app=app)
+
+
+def _app(claims: dict[str, Any]) -> str | None:
+    """The app that the token names, if any; raises `TokenInvalid` where it names two."""
+    named = {claims[name] for name in APP_CLAIMS if isinstance(claims.get(name), str)}
+    strange = [name for name in APP_CLAIMS if not isinstance(claims.get(name, ""), str)]
+    if strange or len(named) > 1 or not all(_APP.fullmatch(name) for name in named):
+        raise TokenInvalid(
+            "`client_id` and `azp` name one app, in 1 to 100 printable ASCII characters"
+        )
+    return next(iter(named), None)

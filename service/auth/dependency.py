@@ -1,6 +1,6 @@
 """The FastAPI dependency that turns an Authorization header into a `Principal`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -30,7 +30,12 @@ def require(*roles: Role) -> Callable[..., Principal]:
         state = request.app.state
         found = verify_bearer(state.keys, state.settings, credentials.credentials)
         if roles and found.role not in roles:
-            raise RoleForbidden(f"this is for {' or '.join(roles)}; you are a {found.role}")
+            article = "an" if found.role[0] in "aeiou" else "a"
+            raise RoleForbidden(f"this is for {_either(roles)}; you are {article} {found.role}")
         return found
 
     return principal
+
+
+def _either(roles: Sequence[Role]) -> str:
+    return " or ".join(", ".join(f"{role}s" for role in roles).rsplit(", ", 1))

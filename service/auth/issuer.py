@@ -22,6 +22,8 @@ class IssuerUnavailable(Problem):
     status = 503
     slug = "issuer-unavailable"
     title = "The token issuer's keys cannot be fetched"
+    limit = "sign-ins that can be checked"
+    changed_by = "nobody at once: try again in a moment; the operator, if it lasts"
 
 
 def _fetch(url: str) -> KeySet:
@@ -32,7 +34,9 @@ def _fetch(url: str) -> KeySet:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > MAX_JWKS_BYTES:
-                    raise IssuerUnavailable("the issuer's JWKS is too large")
+                    raise IssuerUnavailable(
+                        "nobody's sign-in can be checked just now: its issuer sends too many keys"
+                    )
         document = httpx.Response(200, content=body).json()
         # Symmetric keys have no place in a published set; with one, a token signed by anybody
         # who can read the set would pass.
@@ -40,7 +44,8 @@ def _fetch(url: str) -> KeySet:
         return KeySet.import_key_set({"keys": keys})
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
         raise IssuerUnavailable(
-            f"the issuer's JWKS could not be read ({type(error).__name__})",
+            f"nobody's sign-in can be checked just now: its issuer's keys cannot be had "
+            f"({type(error).__name__})",
             headers={"Retry-After": str(int(RETRY_SECONDS))},
         ) from error
 
@@ -82,14 +87,17 @@ class IssuerKeys:
 
     def _known(self, kid: str | None) -> Key:
         if self._keys is None:
-            raise IssuerUnavailable("the issuer's keys were never fetched")
+            raise IssuerUnavailable(
+                "nobody's sign-in can be checked yet: its issuer's keys were never had"
+            )
         return self._keys.get_by_kid(kid)
 
     def _refresh(self) -> None:
         # A failed fetch counts too: while the issuer is away nobody waits for it twice.
         if self._clock() - self._tried_at < RETRY_SECONDS:
             raise IssuerUnavailable(
-                "the issuer's keys could not be had a moment ago",
+                "nobody's sign-in can be checked just now: its issuer's keys could not be had a "
+                "moment ago",
                 headers={"Retry-After": str(int(RETRY_SECONDS))},
             )
         self._tried_at = self._clock()

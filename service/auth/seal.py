@@ -22,13 +22,15 @@ class SealKeys:
     def __init__(self, settings: Settings) -> None:
         """Raises `ServiceKeyUnusable` for anything but private Ed25519 JWKs."""
         if settings.seal_keys is not None:
-            self._keys = _parse(settings.seal_keys.get_secret_value(), "REPRISE_SEAL_KEYS")
+            self._keys = parse_private_keys(
+                settings.seal_keys.get_secret_value(), "REPRISE_SEAL_KEYS"
+            )
             return
         path = settings.home / "keys" / "seal.jwks"
         if not path.exists():
             made = OKPKey.generate_key("Ed25519", auto_kid=True)
             write_once(path, json.dumps({"keys": [made.as_dict(private=True)]}))
-        self._keys = _parse(path.read_text(), str(path))
+        self._keys = parse_private_keys(path.read_text(), str(path))
 
     @property
     def sealing(self) -> OKPKey:
@@ -51,7 +53,8 @@ def public_members(key: OKPKey) -> dict[str, str]:
     return {name: str(members[name]) for name in ("kty", "crv", "x")}
 
 
-def _parse(text: str, where: str) -> list[OKPKey]:
+def parse_private_keys(text: str, where: str) -> list[OKPKey]:
+    """The keys of a JWK Set; `where` names it in `ServiceKeyUnusable`."""
     # The message never carries the text: it is the secret.
     try:
         keys = [OKPKey.import_key(member) for member in json.loads(text)["keys"]]

@@ -31,7 +31,15 @@ Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Leave out so many
 
 def problem(description: str) -> dict[str, Any]:
     """An OpenAPI response entry for a problem document."""
-    schema = {"type": "object", "required": ["type", "title", "status", "detail"]}
+    texts = ("type", "title", "detail", "limit", "changed_by")
+    schema = {
+        "type": "object",
+        "required": [*texts, "status"],
+        "properties": {
+            **{name: {"type": "string", "minLength": 1} for name in texts},
+            "status": {"type": "integer"},
+        },
+    }
     return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
 
 
@@ -65,7 +73,7 @@ def create_party(request: Request, response: Response, new: NewParty, who: Owner
     with state.database.transaction() as session:
         party = parties.register_party(session, who, new, state.custody)
         response.headers["Location"] = f"/v1/parties/{party.id}"
-        return PartyAnswer.model_validate(party)
+        return parties.answer(party, who)
 
 
 @router.get("/parties", summary="List parties", responses=AUTH_PROBLEMS)
@@ -73,21 +81,21 @@ def list_parties(request: Request, who: Owner, limit: Limit = 50, offset: Offset
     """Parties one can name in a track's shares, newest first."""
     with request.app.state.database.snapshot() as session:
         found = parties.list_parties(session, limit, offset)
-        return PartyList(items=[PartyAnswer.model_validate(p) for p in found])
+        return PartyList(items=[parties.answer(p, who) for p in found])
 
 
 @router.get("/parties/me", summary="Read your own party", responses=AUTH_PROBLEMS)
 def read_own_party(request: Request, who: Owner) -> PartyAnswer:
     """The party that you act for."""
     with request.app.state.database.snapshot() as session:
-        return PartyAnswer.model_validate(parties.require_party(session, who))
+        return parties.answer(parties.require_party(session, who), who)
 
 
 @router.get("/parties/{party_id}", summary="Read a party", responses={**AUTH_PROBLEMS, **NOT_FOUND})
 def read_party(request: Request, party_id: str, who: Owner) -> PartyAnswer:
     """One party, with its public key."""
     with request.app.state.database.snapshot() as session:
-        return PartyAnswer.model_validate(parties.get_party(session, party_id))
+        return parties.answer(parties.get_party(session, party_id), who)
 
 
 @router.get(

@@ -193,6 +193,7 @@ class Ownership(Base):
     agreements: Mapped[list["OwnershipAgreement"]] = relationship(
         order_by="OwnershipAgreement.party_id"
     )
+    track: Mapped[Track] = relationship(viewonly=True)
 
 
 class OwnershipAgreement(Base):

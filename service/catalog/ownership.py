@@ -199,10 +199,15 @@ def open_proposal(session: Session, principal: Principal, track_id: str, version
 
     Raises `NotFound`, or `OwnershipSettled` for a version that is no proposal any more.
     """
-    _lock(session, track_id)
+    gone = NotFound("no such version of the ownership")
+    try:
+        _lock(session, track_id)
+    except NotFound:
+        # In the same words: a stranger does not learn which tracks there are.
+        raise gone from None
     found = session.get(Ownership, (track_id, version), populate_existing=True)
     if found is None or not _may_see(session, principal, found):
-        raise NotFound("no such version of the ownership")
+        raise gone
     if found.state != "proposed":
         raise OwnershipSettled(
             f"version {version} is {found.state.replace('_', ' ')}; propose a new one",
@@ -228,8 +233,8 @@ def hold(session: Session, track_ids: Sequence[str]) -> None:
 def history(session: Session, principal: Principal, track_id: str) -> Sequence[Ownership]:
     """The versions of a track's ownership that the principal may see, newest first.
 
-    An owner and an operator see all; who is or was named in a version sees that one. Raises
-    `NotFound` where there is none.
+    An owner and an operator see all; who is proposed as an owner, or was one, sees the versions
+    that say so, until they are declined. Raises `NotFound` where there is none.
     """
     versions = session.scalars(
         select(Ownership).where(Ownership.track_id == track_id).order_by(Ownership.version.desc())
@@ -241,29 +246,37 @@ def history(session: Session, principal: Principal, track_id: str) -> Sequence[O
 
 
 def awaiting(session: Session, principal: Principal) -> Sequence[Ownership]:
-    """Open proposals that wait for the agreement of the principal's party, oldest first."""
-    party = party_of(session, principal)
-    if party is None:
-        return []
-    return session.scalars(
+    """Open proposals that wait for the agreement of the principal's party, oldest first.
+
+    An operator, who may put any in force, sees all that are open.
+    """
+    query = (
         select(Ownership)
-        .join(Ownership.agreements)
-        .where(
-            Ownership.state == "proposed",
-            OwnershipAgreement.party_id == party.id,
-            OwnershipAgreement.agreed_at.is_(None),
-        )
+        .where(Ownership.state == "proposed")
         .order_by(Ownership.proposed_at, Ownership.track_id)
-    ).all()
+    )
+    if principal.role != "operator":
+        party = party_of(session, principal)
+        if party is None:
+            return []
+        query = query.join(Ownership.agreements).where(
+            OwnershipAgreement.party_id == party.id, OwnershipAgreement.agreed_at.is_(None)
+        )
+    return session.scalars(query).all()
 
 
 def _may_see(session: Session, principal: Principal, version: Ownership) -> bool:
     if principal.role == "operator" or is_owner(session, principal, version.track_id):
         return True
     party = party_of(session, principal)
-    return party is not None and (
-        any(part["party"] == party.id for part in version.shares)
-        or any(agreement.party_id == party.id for agreement in version.agreements)
+    # What was never agreed to concerns nobody any more.
+    return (
+        party is not None
+        and version.state != "declined"
+        and (
+            any(part["party"] == party.id for part in version.shares)
+            or any(agreement.party_id == party.id for agreement in version.agreements)
+        )
     )
 
 

@@ -10,7 +10,7 @@ from service.auth import Principal, RoleForbidden
 from service.auth.custody import Custody
 from service.catalog import party_keys
 from service.catalog.models import Party
-from service.catalog.schemas import NewParty
+from service.catalog.schemas import NewParty, PartyAnswer
 from service.database import new_id
 from service.errors import Conflict, NotFound, Problem
 
@@ -20,6 +20,8 @@ class PartyExists(Conflict):
 
     slug = "party-exists"
     title = "There is such a party already"
+    limit = "one party for a bearer, and for a key"
+    changed_by = "nobody; use the party that is registered"
 
 
 class PartyNeeded(Problem):
@@ -28,6 +30,8 @@ class PartyNeeded(Problem):
     status = 403
     slug = "party-needed"
     title = "Register as a party first"
+    limit = "a registered party"
+    changed_by = "you, by registering one (POST /v1/parties)"
 
 
 def register_party(
@@ -97,3 +101,11 @@ def list_parties(session: Session, limit: int, offset: int) -> Sequence[Party]:
     return session.scalars(
         select(Party).order_by(Party.created_at.desc(), Party.id).limit(limit).offset(offset)
     ).all()
+
+
+def answer(party: Party, principal: Principal) -> PartyAnswer:
+    """The party as the principal reads it: who acts for it is its own to know, and operators'."""
+    whole = PartyAnswer.model_validate(party)
+    if principal.role == "operator" or principal.subject == party.subject:
+        return whole
+    return whole.model_copy(update={"subject": None})

@@ -34,6 +34,8 @@ class KeyExists(Conflict):
 
     slug = "key-exists"
     title = "This key is registered already"
+    limit = "a key is registered once"
+    changed_by = "you, with a fresh key"
 
     def __init__(self) -> None:
         super().__init__(
@@ -49,6 +51,8 @@ class KeyInUse(Conflict):
 
     slug = "key-in-use"
     title = "The present key is in use"
+    limit = "keys that were reported lost"
+    changed_by = "the party or an operator, by reporting the loss"
 
 
 class KeyNotPresent(Conflict):
@@ -56,6 +60,8 @@ class KeyNotPresent(Conflict):
 
     slug = "key-not-active"
     title = "The party has no active key"
+    limit = "the party's present key"
+    changed_by = "an operator, by letting in a new key"
 
 
 class PartyNotYours(Problem):
@@ -64,6 +70,8 @@ class PartyNotYours(Problem):
     status = 403
     slug = "party-not-yours"
     title = "You do not act for this party"
+    limit = "a party's own word"
+    changed_by = "the party itself"
 
 
 def standing_at(key: PartyKey, moment: datetime) -> KeyStanding:

@@ -38,6 +38,8 @@ class ProofInvalid(Problem):
     status = 422
     slug = "proof-invalid"
     title = "The proof of possession does not hold"
+    limit = "proof of possession"
+    changed_by = "the holder of the key"
 
     def __init__(self, detail: str) -> None:
         super().__init__(

@@ -78,7 +78,10 @@ class NewParty(Request):
 
 
 class PartyAnswer(Answer):
-    """A party; `kid` is the RFC 7638 thumbprint its grant signatures carry."""
+    """A party; `kid` is the RFC 7638 thumbprint its grant signatures carry.
+
+    `subject` is for the party itself and for operators.
+    """
 
     id: str
     kind: PartyKind
@@ -89,6 +92,9 @@ class PartyAnswer(Answer):
     kid: str
     custody: Annotated[Custodian, Field(description="Who keeps the private key.")]
     created_at: datetime
+    subject: Annotated[
+        str | None, Field(description="The bearer `sub` that acts for it, where it is yours.")
+    ]
 
 
 class PartyList(BaseModel):

@@ -19,6 +19,8 @@ class TrackExists(Conflict):
 
     slug = "track-exists"
     title = "This recording is registered already"
+    limit = "one track for an ISRC"
+    changed_by = "you, by registering it without; an operator decides whose it is"
 
 
 class RegistrarWithoutShare(Problem):
@@ -27,6 +29,8 @@ class RegistrarWithoutShare(Problem):
     status = 403
     slug = "registrar-without-share"
     title = "You register only what you own a share of"
+    limit = "who owns a share registers"
+    changed_by = "a party of the shares, by registering the track; or an operator"
 
 
 def register_track(session: Session, principal: Principal, new: NewTrack) -> Track:
@@ -53,7 +57,10 @@ def register_track(session: Session, principal: Principal, new: NewTrack) -> Tra
         with session.begin_nested():
             session.add(track)
     except IntegrityError:
-        raise TrackExists(f"ISRC {new.isrc} belongs to a registered track") from None
+        raise TrackExists(
+            f"another track is registered with the ISRC {new.isrc}. If that is not theirs to use, "
+            "register yours without it and send the audio"
+        ) from None
     session.refresh(track)
     parts = parts_of(track.shares)
     session.add(

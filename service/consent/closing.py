@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from service.auth import Principal
 from service.catalog.parties import party_of
 from service.catalog.shares import owns
+from service.catalog.tracks import is_owner
 from service.consent.mandates import giving
 from service.consent.models import (
     Grant,
@@ -25,8 +26,18 @@ from service.consent.training import adapters
 from service.consent.training.grants import concerns
 from service.database import now
 from service.errors import NotFound
+from service.transparency.entries import EventType, append
 
 ClosedState = Literal["revoked", "superseded"]
+# What the public log says of it.
+GRANT_EVENTS: dict[ClosedState, EventType] = {
+    "revoked": "grant-revoked",
+    "superseded": "grant-superseded",
+}
+TRAINING_EVENTS: dict[ClosedState, EventType] = {
+    "revoked": "training-grant-revoked",
+    "superseded": "training-grant-superseded",
+}
 
 
 def revoke_training(session: Session, principal: Principal, grant_id: str) -> TrainingGrant:
@@ -55,7 +66,9 @@ def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
     """Revoke a grant: any party with a share may, and an operator. Twice is as good as once.
 
     Adds one to the generation, so that nothing admitted under the earlier one goes on. Waits for
-    publications that hold the grant. Raises `NotFound` for everybody else.
+    publications that hold the grant. One that a change of owners ended is revoked by the present
+    ones: else what was published under it could never go where its terms say `takedown`. Raises
+    `NotFound` for everybody else.
     """
     grant = session.scalar(
         select(Grant).where(Grant.id == grant_id).with_for_update(),
@@ -64,6 +77,12 @@ def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
     if grant is None or not _may_revoke(session, principal, grant):
         raise NotFound("no such grant")
     close(session, Grant.id == grant_id, state="revoked", by=principal.subject)
+    if grant.state == "superseded" and (
+        principal.role == "operator" or is_owner(session, principal, grant.track_id)
+    ):
+        grant.state, grant.revoked_at, grant.revoked_by = "revoked", now(), principal.subject
+        session.flush()
+        append(session, GRANT_EVENTS["revoked"], grant.id)
     return grant
 
 
@@ -77,12 +96,15 @@ def close(
     has ended already stays as it is. `by` is the subject that caused it.
     """
     ended = update(Grant).where(which, Grant.state.in_(("collecting", "open")))
-    return session.scalars(
+    closed = session.scalars(
         ended.values(
             state=state, generation=Grant.generation + 1, revoked_at=now(), revoked_by=by
         ).returning(Grant.id),
         execution_options={"synchronize_session": "fetch"},
     ).all()
+    for grant_id in closed:
+        append(session, GRANT_EVENTS[state], grant_id)
+    return closed
 
 
 def close_training(
@@ -98,6 +120,7 @@ def close_training(
     ).all()
     for grant_id in closed:
         adapters.mark(session, grant_id, why)
+        append(session, TRAINING_EVENTS[state], grant_id)
     return closed
 
 
@@ -134,15 +157,23 @@ def supersede(session: Session, track_id: str, *, by: str) -> None:
 
     `by` is the subject whose act completed the change of ownership.
     """
-    close(session, Grant.track_id == track_id, state="superseded", by=by)
+    why = f"track {track_id} has other owners than those who allowed the training"
+    _end_all(session, track_id, "superseded", by, why)
+
+
+def withdraw(session: Session, track_id: str, *, by: str) -> None:
+    """End every consent given for a track whose recording was another's to give.
+
+    `by` is the operator who decided so. For whatever runs it is a revocation.
+    """
+    why = f"the recording of track {track_id} is another's than theirs who allowed the training"
+    _end_all(session, track_id, "revoked", by, why)
+
+
+def _end_all(session: Session, track_id: str, state: ClosedState, by: str, why: str) -> None:
+    close(session, Grant.track_id == track_id, state=state, by=by)
     on_track = select(TrainingTrack.grant_id).where(TrainingTrack.track_id == track_id)
-    close_training(
-        session,
-        TrainingGrant.id.in_(on_track),
-        state="superseded",
-        by=by,
-        why=f"track {track_id} has other owners than those who allowed the training",
-    )
+    close_training(session, TrainingGrant.id.in_(on_track), state=state, by=by, why=why)
 
 
 def _may_revoke(session: Session, principal: Principal, grant: Grant) -> bool:

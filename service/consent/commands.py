@@ -136,10 +136,7 @@ def sign(
     if out is None:
         _print(signed)
         return
-    try:
-        out.write_text(json.dumps(signed, indent=1) + "\n")
-    except OSError as error:
-        raise _refused(f"{out} cannot be written: {error.strerror}") from None
+    _write(out, signed, unlike=[document, key, *([mandate] if mandate else [])])
     err.print(f"Signed; the signature is in {out}", markup=False)
 
 
@@ -207,6 +204,16 @@ def _content(file: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise _refused(f"{file} is larger than {MOST_BYTES:,} bytes")
     return content
+
+
+def _write(out: Path, signed: dict[str, str], *, unlike: list[Path]) -> None:
+    # The key's only copy may be the file that was just read.
+    if out.exists() and any(out.samefile(read) for read in unlike):
+        raise _refused(f"{out} was read for this; write the signature to another file")
+    try:
+        out.write_text(json.dumps(signed, indent=1) + "\n")
+    except OSError as error:
+        raise _refused(f"{out} cannot be written: {error.strerror}") from None
 
 
 def _read(payload: bytes, file: Path) -> Reading:

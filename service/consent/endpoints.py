@@ -160,8 +160,9 @@ def report_loss(
     """A key is lost, or another may have it. The party itself or an operator says so.
 
     When this has returned, what it signed since `lost_since` opens nothing, and running work under
-    it stops; what it signed before stays good. The party signs again once an operator has let in
-    its new key (`…/recovery`). The answer lists every key that is lost with it.
+    it stops for good; what it signed before stays good. The party signs again once an operator has
+    let in its new key (`…/recovery`): then those grants open anew, under their next `generation`.
+    The answer lists every key that is lost with it.
     """
     with request.app.state.database.transaction() as session:
         lost = losses.report_loss(session, who, party_id, kid, loss)

@@ -4,7 +4,8 @@ A request passes once (`admit`), its job token is used once (`consume`), and eve
 again (`permit`): signature, deadline, live generation, stage. Whatever is unknown stays shut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from service.catalog.parties import party_of
 from service.catalog.shares import owns
 from service.catalog.tracks import is_owner, visible_track
 from service.consent import job_tokens
+from service.consent.dates import said
 from service.consent.job_tokens import GrantClaim, JobClaims
 from service.consent.models import (
     GateDecision,
@@ -54,7 +56,7 @@ from service.permit import Permit, PermitDenied
 from service.settings import Settings
 from service.templates.capability import cards_of, check_capability, check_controls, check_stems
 from service.templates.choices import Choices, check_choices, choices_sha256
-from service.templates.models import Template
+from service.templates.models import Template, TemplateVersion
 from service.templates.versions import get_version
 
 __all__ = [
@@ -116,15 +118,14 @@ def admit(
     """Let one remix through, and mint its job token; the caller's transaction takes the quota.
 
     Without `version` the newest one with an open grant counts. Raises `NotFound`,
-    `ChoiceOutsideTemplate`, `PartNotSupported`, or a refusal of `service.consent.refusals`.
+    `ChoiceOutsideTemplate`, `PartNotSupported`, or a refusal of `service.consent.refusals`; who
+    has no share of the track is not told what it says of the parties.
     """
-    with deciding(
-        session,
-        "remix",
-        job_id=job_id,
-        **_asked(principal),
-        **_known_template(session, template_id, version),
-    ) as decision:
+    known = _known_template(session, template_id, version)
+    with (
+        _discreet(session, principal, known.get("track_id")),
+        deciding(session, "remix", job_id=job_id, **_asked(principal), **known) as decision,
+    ):
         grant = find_open_grant(session, template_id, version)
         _note_grant(decision, grant)
         payload = verify_standing(session, grant)
@@ -132,16 +133,12 @@ def admit(
         terms = payload.authorization_details.terms
         if not terms.covers(principal.territory):
             raise TerritoryNotGranted(
-                f"granted in {', '.join(terms.territories)}; your token says "
-                f"{principal.territory or 'nothing'}"
+                f"granted in {', '.join(terms.territories)}, and asked for from "
+                f"{principal.territory or 'a country that is not known'}"
             )
         made = get_version(session, grant.template_id, grant.template_version)
         track = _track(session, grant.track_id)
-        settled = choices.settled()
-        check_choices(made, settled, track)
-        check_capability(terms)
-        check_controls(terms, settled.controls)
-        check_stems(terms, {stem.name for stem in track.stems})
+        settled = _settled(made, track, choices)
         take_quota(session, grant, principal.subject, job_id, terms.quota_per_listener)
         take_total(session, grant, job_id, terms.quota_total)
         training = adapters.consent_of(
@@ -239,13 +236,9 @@ def admit_preview(
         track = _track(session, made.track_id)
         require_unheld(track)
         if track.state != "ready":
-            raise TrackNotReady("ingest the track's audio first: there is nothing to preview yet")
+            raise TrackNotReady("send the track's audio first: there is nothing to preview yet")
         terms = made.parsed
-        settled = choices.settled()
-        check_choices(made, settled, track)
-        check_capability(terms)
-        check_controls(terms, settled.controls)
-        check_stems(terms, {stem.name for stem in track.stems})
+        settled = _settled(made, track, choices)
         take_place(session, made, party.id, job_id, settings.previews_per_version)
         training = adapters.consent_of(
             session, cards_of(terms).values(), track.id, commercial=terms.commercial
@@ -279,12 +272,12 @@ def consume(session: Session, keys: ServiceKeys, token: str, job_id: str) -> Job
         claims = job_tokens.verify(keys, token, fresh=True)
         _note_claims(decision, claims)
         if claims.job != job_id:
-            raise JobTokenInvalid("the job token is for another job")
+            raise JobTokenInvalid("this permission is for another job")
         _require_live(session, claims)
         if not insert_once(
             session, TokenUse, token_id=claims.jti, job_id=claims.job, used_at=now()
         ):
-            raise JobTokenReplayed("a job token is used once")
+            raise JobTokenReplayed("a job's permission is used once, and this one was")
         return claims
 
 
@@ -307,11 +300,11 @@ def permit(
         _note_claims(decision, claims)
         used_by = session.scalar(select(TokenUse.job_id).where(TokenUse.token_id == claims.jti))
         if used_by != claims.job:
-            raise JobTokenInvalid("the job token was never accepted for this job")
+            raise JobTokenInvalid("this permission was never accepted for this job")
         if now() >= claims.deadline:
-            raise JobDeadlinePassed(f"the job had to end by {claims.deadline.isoformat()}")
+            raise JobDeadlinePassed(f"it had to be done by {said(claims.deadline)}")
         if stage not in claims.stages:
-            raise StageNotPermitted(f"the token allows {', '.join(claims.stages)}, not {stage}")
+            raise StageNotPermitted(f"this job may {', '.join(claims.stages)}, and not {stage}")
         if claims.params_sha256 != (None if choices is None else choices_sha256(choices)):
             raise ChoicesChanged("the job's choices are not those that were admitted")
         _require_live(session, claims)
@@ -474,6 +467,19 @@ def permit_training(session: Session, grant_id: str) -> TrainingAdmission:
         )
 
 
+@contextmanager
+def _discreet(session: Session, principal: Principal, track_id: str | None) -> Iterator[None]:
+    """Keep to the owners what a refusal says of them; the record has its exact words."""
+    try:
+        yield
+    except ConsentRefused as refusal:
+        if principal.role == "operator" or (
+            track_id is not None and is_owner(session, principal, track_id)
+        ):
+            raise
+        raise refusal.for_strangers() from None
+
+
 def _asked(principal: Principal) -> dict[str, Any]:
     return {"caller_sha256": caller(principal)}
 
@@ -521,7 +527,7 @@ def _require_live(session: Session, claims: JobClaims) -> None:
     elif claims.grant is not None:
         _require_generation(session, claims.grant.id, claims.grant.gen, lock=False)
     elif claims.purpose != "ingest":
-        raise JobTokenInvalid("the job token names no grant")
+        raise JobTokenInvalid("this permission names no grant")
     require_live(session, {grant.id: grant.gen for grant in claims.training})
 
 
@@ -535,7 +541,7 @@ def _require_generation(
         query = query.with_for_update()
     row = session.execute(query).one_or_none()
     if row is None or row.state != "open" or row.generation != generation:
-        raise ConsentRevoked("the consent for this was revoked")
+        raise ConsentRevoked("an owner took the consent for this back")
 
 
 def _require_owner(session: Session, principal: Principal, track_id: str) -> None:
@@ -557,6 +563,16 @@ def _require_any_grant(session: Session, principal: Principal, track_id: str) ->
         if payload.authorization_details.terms.covers(principal.territory):
             return
     raise NotFound("no such track")
+
+
+def _settled(made: TemplateVersion, track: Track, choices: Choices) -> Choices:
+    """The choices with nothing left open, if the version and the track allow them."""
+    terms, settled = made.parsed, choices.settled()
+    check_choices(made, settled, track)
+    check_capability(terms)
+    check_controls(terms, settled.controls)
+    check_stems(terms, {stem.name for stem in track.stems})
+    return settled
 
 
 def _track(session: Session, track_id: str) -> Track:

@@ -1,8 +1,9 @@
 """Making grants and collecting their signatures."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from itertools import islice
+from typing import TypeVar
 
 from joserfc.util import urlsafe_b64encode
 from sqlalchemy import ColumnElement, or_, select
@@ -14,6 +15,7 @@ from service.catalog.models import Party, PartyKey, Share
 from service.catalog.parties import get_party, party_of, require_party
 from service.catalog.shares import owners, owns
 from service.catalog.tracks import visible_track
+from service.consent.dates import settled_dates
 from service.consent.mandates.standing import grantors_of, stands, verify_kept
 from service.consent.models import Grant, GrantSignature, Mandate
 from service.consent.payload import (
@@ -32,17 +34,20 @@ from service.consent.refusals import (
     require_unheld,
 )
 from service.consent.schemas import GrantAnswer
-from service.consent.signatures import TYPE
-from service.consent.signers import acts_in, hold_mandate, keep, signer_answers
+from service.consent.signatures import TYPE, require_present
+from service.consent.signers import acts_in, hold_mandate, hold_parties, keep, signer_answers
 from service.consent.standing import verify_standing
 from service.database import new_id, now
-from service.errors import InvalidRequest, NotFound
+from service.errors import NotFound
 from service.settings import Settings
 from service.templates.drafts import hold_draft, require_kept
-from service.templates.models import Template
+from service.templates.models import Draft, Template
 from service.templates.versions import get_version, visible_template_track
+from service.transparency.entries import append
 
-LONGEST = timedelta(days=3653)
+T = TypeVar("T")
+BATCH = 100
+"""So many rows are fetched at once where a page is cut after they were looked at."""
 
 
 def create_grant(
@@ -67,15 +72,12 @@ def create_grant(
     party = require_party(session, principal)
     made = get_version(session, template_id, version)
     moment = now()
-    begin = (not_before or moment).replace(microsecond=0)
-    end = expires_at.replace(microsecond=0)
-    if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
-        raise InvalidRequest("expires_at must lie after now and not_before, within ten years")
+    begin, end = settled_dates(moment, not_before, expires_at)
     require_kept(hold_draft(session, template_id, version))
     ownership.hold(session, [track.id])
     require_unheld(track)
     if track.state != "ready" or track.audio_sha256 is None:
-        raise TrackNotReady("ingest the track's audio first: its hash is part of what is signed")
+        raise TrackNotReady("send the track's audio first: what is signed names the recording")
     signers = owners(session, track.id)
     grant_id = new_id("grt")
     payload = compose_payload(
@@ -102,6 +104,7 @@ def create_grant(
     )
     session.add(grant)
     session.flush()
+    append(session, "grant-made", grant.id, payload_sha256=payload_sha256(grant.payload))
     return grant
 
 
@@ -120,6 +123,7 @@ def add_signature(
     `ConsentRevoked`, `SignerNotRequired`, `SignatureInvalid`, `TemplateMismatch`, `KeyLost`,
     `KeyRetired` or what a mandate raises.
     """
+    hold_parties(session, principal, on_behalf_of)
     mandate = hold_mandate(session, principal, on_behalf_of, protected, TYPE)
     of = session.get(Grant, grant_id)
     if of is None:
@@ -130,14 +134,15 @@ def add_signature(
         select(Grant).where(Grant.id == grant_id).with_for_update(),
         execution_options={"populate_existing": True},
     )
-    if grant is None or not _may_see(session, principal, grant):
+    if grant is None or not _may_see(session, principal, party_of(session, principal), grant):
         raise NotFound("no such grant")
     party = require_party(session, principal)
     if grant.state == "revoked":
         raise ConsentRevoked("this grant was revoked; make a new one")
     if grant.state == "superseded":
         raise OwnershipChanged(
-            f"the track's ownership changed; sign a renewal: POST /v1/grants/{grant.id}/renewal"
+            "the track has other owners since; renew the grant, and sign the new one "
+            f"(POST /v1/grants/{grant.id}/renewal)"
         )
     required = {owner.id for owner in owners(session, grant.track_id)}
     owner = party if mandate is None else get_party(session, mandate.grantor)
@@ -153,16 +158,24 @@ def add_signature(
         heard=heard_by(session, party.id, grant.template_id, grant.template_version),
     )
     offered.kid = _verify(session, grant, offered, owner).kid
+    require_present(session, offered.kid, party)
     keep(grant.signatures, offered, lambda kept: _stands(session, grant, kept))
     session.flush()
+    _open_if_complete(session, grant, draft, required)
+    return grant
+
+
+def _open_if_complete(
+    session: Session, grant: Grant, draft: Draft, required: Collection[str]
+) -> None:
     signed = {kept.party_id for kept in grant.signatures if _stands(session, grant, kept)}
-    if grant.state == "collecting" and required <= signed:
+    if grant.state == "collecting" and signed.issuperset(required):
         verify_standing(session, grant)
         require_kept(draft)
         draft.granted_at = draft.granted_at or now()
         grant.state = "open"
         session.flush()
-    return grant
+        append(session, "grant-opened", grant.id, generation=grant.generation)
 
 
 def renew(session: Session, settings: Settings, principal: Principal, grant_id: str) -> Grant:
@@ -173,7 +186,8 @@ def renew(session: Session, settings: Settings, principal: Principal, grant_id: 
     """
     ended = visible_grant(session, principal, grant_id)
     if ended.state in ("collecting", "open"):
-        raise GrantStands(f"the grant is {ended.state}; what stands needs no renewal")
+        stands = "is open" if ended.state == "open" else "still collects signatures"
+        raise GrantStands(f"the grant {stands}, so there is nothing to renew")
     return create_grant(
         session,
         settings,
@@ -188,7 +202,7 @@ def renew(session: Session, settings: Settings, principal: Principal, grant_id: 
 def visible_grant(session: Session, principal: Principal, grant_id: str) -> Grant:
     """A grant, for the track's owners and operators; `NotFound` for everybody else."""
     grant = session.get(Grant, grant_id)
-    if grant is None or not _may_see(session, principal, grant):
+    if grant is None or not _may_see(session, principal, party_of(session, principal), grant):
         raise NotFound("no such grant")
     return grant
 
@@ -208,27 +222,44 @@ def list_grants(
     `track_id`: those it signed), and an agent those it may sign. `waiting` leaves those that the
     principal can sign and has not, for itself or under a mandate. Raises `NotFound`.
     """
+    party = party_of(session, principal)
     query = select(Grant).order_by(Grant.created_at.desc(), Grant.id)
     if track_id is not None:
         query = query.where(Grant.track_id == track_id)
     elif principal.role != "operator":
-        party = party_of(session, principal)
         if party is None:
             return []
-        query = query.where(_concerns(session, party))
+        query = query.where(_concerns(party))
     if waiting:
         query = query.where(Grant.state.in_(("collecting", "open")))
-    # Who may see is decided in one place, grant by grant; so a page is cut after that.
+    elif principal.role == "operator":
+        # An operator sees all of them, so the database cuts the page.
+        query = query.limit(limit).offset(offset)
+        limit, offset = None, 0
+    # Who may see is decided in one place, grant by grant; so a page is cut after that. No more
+    # rows are fetched than it takes.
     visible = (
         grant
-        for grant in session.scalars(query)
-        if _may_see(session, principal, grant)
-        and (not waiting or _waits_for(session, principal, grant))
+        for grant in session.scalars(query, execution_options={"yield_per": BATCH})
+        if _may_see(session, principal, party, grant)
     )
-    seen = list(islice(visible, offset, None if limit is None else offset + limit))
-    if not seen and track_id is not None:
-        visible_track(session, principal, track_id)
+    wanted = (grant for grant in visible if not waiting or _waits_for(session, party, grant))
+    seen, any_seen = page_of(wanted, limit, offset)
+    if not any_seen and track_id is not None:
+        others = session.scalars(
+            select(Grant).where(Grant.track_id == track_id), execution_options={"yield_per": BATCH}
+        )
+        if not any(_may_see(session, principal, party, grant) for grant in others):
+            visible_track(session, principal, track_id)
     return seen
+
+
+def page_of(found: Iterable[T], limit: int | None, offset: int) -> tuple[list[T], bool]:
+    """The page that begins at `offset`, and whether there is anything at all."""
+    rest = iter(found)
+    skipped = len(list(islice(rest, offset)))
+    page = list(islice(rest, limit))
+    return page, bool(skipped or page)
 
 
 def answer(grant: Grant) -> GrantAnswer:
@@ -271,19 +302,18 @@ def answer(grant: Grant) -> GrantAnswer:
     )
 
 
-def _may_see(session: Session, principal: Principal, grant: Grant) -> bool:
+def _may_see(session: Session, principal: Principal, party: Party | None, grant: Grant) -> bool:
     if principal.role == "operator":
         return True
-    party = party_of(session, principal)
     if party is None:
         return False
     signers = {signer["party"] for signer in grant.required_signers}
     if party.id in signers or owns(session, party.id, grant.track_id):
         return True
-    return acts_in(session, principal, grant.signatures, signers, [grant.track_id])
+    return acts_in(session, party, grant.signatures, signers, [grant.track_id], purpose="remix")
 
 
-def _concerns(session: Session, party: Party) -> ColumnElement[bool]:
+def _concerns(party: Party) -> ColumnElement[bool]:
     # What may be the party's to see; `_may_see` says whether it is.
     grantors = select(Mandate.grantor).where(Mandate.agent == party.id, Mandate.state == "open")
     tracks = select(Share.track_id).where(
@@ -295,16 +325,15 @@ def _concerns(session: Session, party: Party) -> ColumnElement[bool]:
     return or_(Grant.track_id.in_(tracks), Grant.id.in_(signed))
 
 
-def _waits_for(session: Session, principal: Principal, grant: Grant) -> bool:
-    """Whether the principal's party can sign for somebody whose signature is missing."""
-    party = party_of(session, principal)
+def _waits_for(session: Session, party: Party | None, grant: Grant) -> bool:
+    """Whether the party can sign for somebody whose signature is missing."""
     if party is None:
         return False
     signed = {kept.party_id for kept in grant.signatures if _stands(session, grant, kept)}
     missing = {signer["party"] for signer in grant.required_signers} - signed
     if party.id in missing:
         return True
-    return bool(grantors_of(session, party.id, missing, grant.track_id))
+    return bool(grantors_of(session, party.id, missing, grant.track_id, purpose="remix"))
 
 
 def _verify(session: Session, grant: Grant, kept: GrantSignature, owner: Party) -> PartyKey:

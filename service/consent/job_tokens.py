@@ -82,17 +82,19 @@ def verify(keys: ServiceKeys, token: str, *, fresh: bool) -> JobClaims:
     `fresh` checks `exp` too. Raises `JobTokenInvalid` or `JobTokenExpired`.
     """
     if len(token) > MAX_TOKEN_CHARACTERS:
-        raise JobTokenInvalid("the job token is too long")
+        raise JobTokenInvalid("the job's permission is not one of ours (too long)")
     try:
         decoded = jwt.decode(token, keys.job, registry=_REGISTRY)
         if decoded.header != {"alg": "Ed25519", "typ": TYPE, "kid": keys.job.kid}:
-            raise JobTokenInvalid("the token is of another type or key")
+            raise JobTokenInvalid("the job's permission is not one of ours")
         _claims_registry(fresh).validate(decoded.claims)
         return JobClaims.model_validate(decoded.claims)
     except ExpiredTokenError:
-        raise JobTokenExpired("the job token was not used within its lifetime") from None
+        raise JobTokenExpired("the job's permission was not used in time") from None
     except (JoseError, ValidationError, ValueError, TypeError, KeyError) as error:
-        raise JobTokenInvalid(f"the job token was refused ({type(error).__name__})") from None
+        raise JobTokenInvalid(
+            f"the job's permission is not one of ours ({type(error).__name__})"
+        ) from None
 
 
 def _claims_registry(fresh: bool) -> jwt.JWTClaimsRegistry:

@@ -28,8 +28,10 @@ class Grant(Base):
     """The owners' consent to one template version.
 
     `payload` is what they sign (RFC 8785 bytes). `generation` is the live counter: revoking adds
-    one, and everything admitted under the earlier number stops. The columns that repeat the
-    payload are for queries; the gate believes only what was signed.
+    one, and everything admitted under the earlier number stops. So does a signature's key that is
+    reported lost while the grant is open; `losses` counts these, for after them, and after nothing
+    else, the grant may open again (`signed generation + losses = generation`). The columns that
+    repeat the payload are for queries; the gate believes only what was signed.
     """
 
     __tablename__ = "grants"
@@ -50,6 +52,7 @@ class Grant(Base):
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     required_signers: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     generation: Mapped[int] = mapped_column(default=FIRST_GENERATION)
+    losses: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(16), default="collecting")
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -60,6 +63,11 @@ class Grant(Base):
 
     template: Mapped[TemplateVersion] = relationship()
     signatures: Mapped[list["GrantSignature"]] = relationship(order_by="GrantSignature.party_id")
+
+    @property
+    def signed_generation(self) -> int:
+        """The generation that its payload names while it may be open: losses are not counted."""
+        return self.generation - self.losses
 
 
 def _the_party_itself(context: Any) -> str:
@@ -116,8 +124,8 @@ class GrantSignature(KeptSignature, Base):
 class TrainingGrant(Base):
     """The owners' consent to training one adapter on a catalogue, and to what it plays afterwards.
 
-    A grant of its own: no remix template ever allows training. `payload`, `generation` and the
-    repeated columns are what they are in `Grant`.
+    A grant of its own: no remix template ever allows training. `payload`, `generation`, `losses`
+    and the repeated columns are what they are in `Grant`.
     """
 
     __tablename__ = "training_grants"
@@ -130,6 +138,7 @@ class TrainingGrant(Base):
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     required_signers: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     generation: Mapped[int] = mapped_column(default=FIRST_GENERATION)
+    losses: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(16), default="collecting")
     not_before: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -145,6 +154,11 @@ class TrainingGrant(Base):
     adapters: Mapped[list["Adapter"]] = relationship(
         secondary="adapter_grants", order_by="Adapter.name", viewonly=True
     )
+
+    @property
+    def signed_generation(self) -> int:
+        """As in `Grant`."""
+        return self.generation - self.losses
 
 
 class TrainingTrack(Base):
@@ -338,6 +352,7 @@ class Takedown(Base):
 class GateDecision(Base):
     """One answer of the gate; `door` is the question, `reason` the refusal's slug.
 
+    `detail` are its exact words; `told`, where it is set, is what whoever only asked reads instead.
     `token_sha256` is of the job token's id, as in the credential; `caller_sha256` of whoever asked,
     never shown. `stage` is the stage a worker asked for.
     """
@@ -352,6 +367,7 @@ class GateDecision(Base):
     opened: Mapped[bool]
     reason: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str | None] = mapped_column(Text)
+    told: Mapped[str | None] = mapped_column(Text)
     token_sha256: Mapped[str | None] = mapped_column(String(64))
     caller_sha256: Mapped[str | None] = mapped_column(String(64))
     track_id: Mapped[str | None] = mapped_column(String(40), index=True)

@@ -99,7 +99,8 @@ def decode_payload(payload: bytes) -> GrantPayload:
     document: dict[str, Any] = json.loads(payload)
     if rfc8785.dumps(document) != payload:
         raise ValueError("the payload is not in its canonical form")
-    return GrantPayload.model_validate(document)
+    # Strictly: `true` is canonical too, and is no 1.
+    return GrantPayload.model_validate_json(payload, strict=True)
 
 
 def signed_version(payload: GrantPayload) -> int:

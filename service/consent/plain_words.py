@@ -5,7 +5,9 @@ kind that this version knows, and says nothing that this version would not write
 shown is all of it.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +17,10 @@ import iso4217
 from pydantic import ValidationError
 
 from service.catalog.names import clean_name
+from service.catalog.shares import parts_sha256
 from service.consent.mandates.payload import EVERY_TRACK, MandatePayload, decode_mandate
 from service.consent.payload import (
+    Authorization,
     GrantPayload,
     OwnedPart,
     Signer,
@@ -27,6 +31,7 @@ from service.consent.signatures import MANDATE_TYPE, TRAINING_TYPE, TYPE
 from service.consent.training.payload import TrainingPayload, decode_training
 from service.templates.price import Price
 from service.templates.terms import EVERYWHERE, TemplateTerms
+from service.templates.versions import canonical_template
 
 Line = tuple[str, str]
 Document = GrantPayload | TrainingPayload | MandatePayload
@@ -79,6 +84,7 @@ def read(payload: bytes) -> Reading:
     elif isinstance(document, TrainingPayload):
         signers, lines = document.required_signers, _training(document)
     else:
+        _require_its_hashes(document.authorization_details)
         signers, lines = document.required_signers, _grant(document)
     return Reading(kind, _TITLES[kind], payload_sha256(payload), signers, tuple(lines), document)
 
@@ -112,6 +118,19 @@ def _require_visible(text: str) -> None:
             clean_name(text)
     except ValueError as error:
         raise Unreadable(f"a text in it {error}") from None
+
+
+def _require_its_hashes(allowed: Authorization) -> None:
+    # The gate goes by the hashes, people by what is shown: both have to be the same.
+    template_id, _, version = allowed.template.rpartition("@")
+    if not re.fullmatch("[1-9][0-9]{0,8}", version):
+        raise Unreadable("it names no version of a template")
+    shown = canonical_template(template_id, int(version), allowed.track.id, allowed.terms)
+    if hashlib.sha256(shown).hexdigest() != allowed.template_sha256:
+        raise Unreadable("its terms are not those that its template's hash names")
+    parts = [part.model_dump(mode="json") for part in allowed.split]
+    if allowed.ownership and parts_sha256(parts) != allowed.ownership.sha256:
+        raise Unreadable("its shares are not those that its ownership's hash names")
 
 
 def _grant(document: GrantPayload) -> Iterator[Line]:

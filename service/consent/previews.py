@@ -31,7 +31,7 @@ def take_place(
     )
     if (taken or 0) >= most:
         raise PreviewsExhausted(
-            f"{most} previews of {version.reference} are kept or under way: delete one",
+            f"{most} previews of this version are kept or being made; delete one first",
             previews=most,
         )
     session.add(
@@ -71,13 +71,13 @@ def require_preview(session: Session, job_id: str, *, lock: bool = False) -> Pre
         execution_options={"populate_existing": True},
     ).one_or_none()
     if found is None:
-        raise PreviewGone("no such preview is on record")
+        raise PreviewGone("there is no such preview")
     if lock:
         hold_draft(session, found.Draft.template_id, found.Draft.version)
         session.refresh(found.Preview)
     if found.Draft.discarded_at is not None:
         raise PreviewGone(
-            f"an owner discarded {found.Draft.template_id}@{found.Draft.version}, and its previews "
+            f"an owner discarded version {found.Draft.version} of the template, and its previews "
             "with it",
             changed_by="the track's owners, by a further version of the template",
         )

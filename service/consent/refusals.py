@@ -1,21 +1,36 @@
 """What the gate says when it stays shut."""
 
+from typing import ClassVar
+
 from service.catalog.models import Track
 from service.errors import Conflict, Problem
 
+UNSIGNED = "not every owner's signature for this track stands just now"
+
 
 class ConsentRefused(Problem):
-    """The owners' consent does not cover this."""
+    """The owners' consent does not cover this.
+
+    `told` is what whoever has no part in the consent is told instead of the exact words, where
+    these say something of the parties: who they are, what they lost, whom they trust.
+    """
 
     status = 403
     slug = "consent-missing"
     title = "There is no consent for this"
     limit = "consent"
     changed_by = "the track's owners, by signing a grant"
+    told: ClassVar[str | None] = None
+
+    def for_strangers(self) -> "ConsentRefused":
+        """This refusal, without what it says of the parties."""
+        return self if self.told is None else type(self)(self.told)
 
 
 class ConsentMissing(ConsentRefused):
     """Nobody granted it, or a party with a share has not signed."""
+
+    told = "the owners of what this remix needs have not all allowed it"
 
 
 class GrantNotOpen(ConsentRefused):
@@ -75,6 +90,7 @@ class ConsentRevoked(ConsentRefused):
 class OwnershipChanged(ConsentRefused):
     """The owners are not those, or not with the shares, that the grant was signed under."""
 
+    told = "the track has other owners than when this was allowed, and they have not allowed it"
     slug = "ownership-changed"
     title = "The track's ownership changed since this was signed"
     limit = "ownership"
@@ -122,6 +138,7 @@ class TakenDown(ConsentRefused):
 class SignatureInvalid(ConsentRefused):
     """A signature over the grant does not verify, or is not of the form required."""
 
+    told = UNSIGNED
     status = 422
     slug = "signature-invalid"
     title = "The signature does not verify"
@@ -132,6 +149,7 @@ class SignatureInvalid(ConsentRefused):
 class SignerNotRequired(ConsentRefused):
     """The key belongs to nobody whose signature this grant needs."""
 
+    told = UNSIGNED
     slug = "signer-not-required"
     title = "This party's signature is not required"
     limit = "required signers"
@@ -141,6 +159,7 @@ class SignerNotRequired(ConsentRefused):
 class KeyLost(ConsentRefused):
     """A signature was made with a key that had been lost before."""
 
+    told = UNSIGNED
     slug = "key-lost"
     title = "It was signed with a key that was lost"
     limit = "lost key"
@@ -150,6 +169,7 @@ class KeyLost(ConsentRefused):
 class KeyRetired(ConsentRefused):
     """A signature was made with a key that had been replaced before."""
 
+    told = UNSIGNED
     slug = "key-retired"
     title = "It was signed with a key that another has replaced"
     limit = "retired key"
@@ -168,6 +188,7 @@ class KeyNotInCustody(Conflict):
 class MandateNotOpen(ConsentRefused):
     """The one who gives the mandate has not signed it."""
 
+    told = UNSIGNED
     slug = "mandate-not-open"
     title = "The mandate is not signed"
     limit = "mandate"
@@ -177,6 +198,7 @@ class MandateNotOpen(ConsentRefused):
 class MandateRevoked(ConsentRefused):
     """One of the two ended the mandate."""
 
+    told = UNSIGNED
     slug = "mandate-revoked"
     title = "The mandate was ended"
     limit = "mandate"
@@ -186,6 +208,7 @@ class MandateRevoked(ConsentRefused):
 class MandateInsufficient(ConsentRefused):
     """The mandate does not allow this signature: another's, or for something or a time else."""
 
+    told = UNSIGNED
     slug = "mandate-insufficient"
     title = "The mandate does not cover this"
     limit = "mandate"
@@ -195,6 +218,7 @@ class MandateInsufficient(ConsentRefused):
 class TemplateMismatch(ConsentRefused):
     """What was signed is not the template or the recording at hand."""
 
+    told = UNSIGNED
     status = 409
     slug = "template-mismatch"
     title = "The grant is for something else"
@@ -224,9 +248,17 @@ def require_unheld(track: Track) -> None:
     """Raise `TrackHeld` for a track that is held for a decision."""
     if track.state == "held":
         raise TrackHeld(
-            f"{track.title!r} sounds like a track of another party's, and waits for a decision: "
-            "GET /v1/disputes",
+            f"“{track.title}” sounds like a track of another party's, and waits until somebody "
+            "decides whose it is",
         )
+
+
+class TrainingWithdrawn(ConsentRevoked):
+    """The consent ended that an adapter was trained under, or that a training runs under."""
+
+    told = "the consent to train what plays here has ended"
+    limit = "consent to the training"
+    changed_by = "the artists it was trained on, by a new training grant"
 
 
 class AdapterUnknown(ConsentRefused):

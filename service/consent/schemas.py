@@ -128,6 +128,16 @@ class CatalogTrack(BaseModel):
     duration_seconds: float | None
 
 
+class CatalogPrice(BaseModel):
+    """What the app owes for the listener, in minor units of the currency (cents, mostly)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    currency: Annotated[str, Field(description="ISO 4217 alphabetic code.")]
+    per_remix: Annotated[int, Field(description="For each remix, once it is published.")]
+    per_thousand_plays: Annotated[int, Field(description="For a thousand plays of a remix.")]
+
+
 class CatalogEntry(BaseModel):
     """A track that may be remixed now, and how far."""
 
@@ -145,6 +155,7 @@ class CatalogEntry(BaseModel):
     swing: Annotated[bool, Field(description="Whether swing is the listener's to choose.")]
     redo_seconds: RedoBounds
     commercial: bool
+    price: Annotated[CatalogPrice | None, Field(description="Null: it costs nothing.")]
     expires_at: datetime
     quota_per_listener: int
     quota_remaining: int

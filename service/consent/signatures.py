@@ -14,6 +14,7 @@ from service.auth.algorithms import ED25519_NAMES, PublicKeyAlgorithms, exact_he
 from service.catalog.models import Party, PartyKey
 from service.catalog.party_keys import standing_at
 from service.consent.refusals import KeyLost, KeyRetired, SignatureInvalid, SignerNotRequired
+from service.database import now
 
 TYPE = "remix-grant+jws"
 TRAINING_TYPE = "training-grant+jws"
@@ -58,13 +59,13 @@ def verify_signature(
     key = session.get(PartyKey, header["kid"])
     if key is None or key.party_id != party.id:
         raise SignerNotRequired(
-            f"`kid` is not a key of {party.name}",
+            f"the key that signed is none of {party.name}'s",
             limit="a party signs with its own key",
             changed_by=party.name,
         )
     require_standing(key, party, at)
     if header.get("mandate") != mandate:
-        raise SignatureInvalid("`mandate` names another mandate, or another text of it")
+        raise SignatureInvalid("the signature names another mandate, or another text of it")
     require_fit(payload, protected, signature, key.public_key, key.kid)
     return key
 
@@ -87,7 +88,7 @@ def require_fit(
         jws.deserialize_json(document, public, registry=_REGISTRY)
     except (JoseError, ValueError, TypeError) as error:
         raise SignatureInvalid(
-            "the signature does not fit the payload and the party's key"
+            "the signature does not fit what was to be signed and the party's key"
         ) from error
 
 
@@ -105,13 +106,20 @@ def require_standing(key: PartyKey, party: Party, at: datetime) -> None:
             kid=key.kid,
         )
     if standing == "retired":
-        raise KeyRetired(
-            f"{party.name} has replaced this key; {again}",
-            limit="a key signs until it is replaced",
-            changed_by=party.name,
-            party=party.id,
-            kid=key.kid,
-        )
+        raise _retired(key, party)
+
+
+def require_present(session: Session, kid: str, party: Party) -> None:
+    """Raise `KeyLost` or `KeyRetired` unless a signature may still be received from this key.
+
+    Its state is asked, not its times: the clock of the machine where a loss was reported may run
+    ahead of this one's. The caller holds the party, so that the answer stays true.
+    """
+    key = session.get_one(PartyKey, kid, populate_existing=True)
+    if key.state != "active":
+        require_standing(key, party, max(now(), key.lost_since or key.since))
+        # It was replaced at a time that has not come here yet.
+        raise _retired(key, party)
 
 
 def sign_payload(
@@ -129,3 +137,13 @@ def sign_payload(
     signed: Any = jws.serialize_json([member], payload, key, registry=_REGISTRY)
     first = signed["signatures"][0]
     return {"protected": first["protected"], "signature": first["signature"]}
+
+
+def _retired(key: PartyKey, party: Party) -> KeyRetired:
+    return KeyRetired(
+        f"{party.name} has replaced this key; {party.name} must sign again, with its present key",
+        limit="a key signs until it is replaced",
+        changed_by=party.name,
+        party=party.id,
+        kid=key.kid,
+    )

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.auth import Principal
 from service.auth.custody import Custody
-from service.catalog.models import PartyKey
+from service.catalog.models import Party, PartyKey
 from service.catalog.parties import party_of, require_party
 from service.catalog.party_keys import key_in_custody
 from service.consent.mandates.payload import Purpose, mandate_reference
@@ -22,13 +22,27 @@ from service.database import now
 S = TypeVar("S", bound=KeptSignature)
 
 
+def hold_parties(session: Session, principal: Principal, on_behalf_of: str | None = None) -> None:
+    """Keep the keys of who signs, and of whom for, as they are until the transaction ends.
+
+    A loss that is reported meanwhile waits, and then finds the signature, or has come first and is
+    seen. Hold them before a mandate and a grant: a loss takes these rows in that order too.
+    """
+    party = party_of(session, principal)
+    signing = {party.id if party else None, on_behalf_of} - {None}
+    session.scalars(
+        select(Party.id).where(Party.id.in_(signing)).order_by(Party.id).with_for_update(read=True)
+    ).all()
+
+
 def hold_mandate(
     session: Session, principal: Principal, on_behalf_of: str | None, protected: str, kind: str
 ) -> Mandate | None:
     """The mandate that a signature names, where it is another's; None where it is one's own.
 
     Its row is held (shared) until the transaction ends: whoever ends the mandate waits, and then
-    finds the signature, or has come first. Hold it before the grant: ending does so too. Raises
+    finds the signature, or has come first. Hold it after the parties and before the grant: ending
+    does so too. Raises
     `PartyNeeded`, `SignatureInvalid`, `MandateInsufficient` or `MandateRevoked`.
     """
     if on_behalf_of is None:
@@ -105,18 +119,17 @@ def offered_signature(
 
 def acts_in(
     session: Session,
-    principal: Principal,
+    party: Party,
     signatures: Sequence[KeptSignature],
     owners: Collection[str],
     tracks: Collection[str],
+    *,
+    purpose: Purpose,
 ) -> bool:
-    """Whether the principal acts for an owner here: it signed for one, or has the mandate to."""
-    party = party_of(session, principal)
-    if party is None:
-        return False
+    """Whether the party acts for an owner here: it signed for one, or has the mandate to."""
     if any(kept.signed_by == party.id for kept in signatures):
         return True
-    return any(grantors_of(session, party.id, owners, track) for track in tracks)
+    return any(grantors_of(session, party.id, owners, track, purpose=purpose) for track in tracks)
 
 
 def signer_answers(

@@ -6,11 +6,12 @@ shares registry says who must have signed, and the signatures say what.
 
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from service.catalog.models import Party, Track
 from service.catalog.shares import owners, ownership_in_force, parts_sha256
+from service.consent.dates import said
 from service.consent.mandates.standing import verify_kept
 from service.consent.models import Grant
 from service.consent.payload import GrantPayload, decode_payload, signed_version
@@ -29,6 +30,9 @@ from service.errors import NotFound
 from service.templates.models import Template, TemplateVersion
 from service.templates.versions import canonical_template
 
+MOST_TOLD = 10
+"""Of so many grants that lack signatures it is looked up whether one fell."""
+
 
 def find_open_grant(session: Session, template_id: str, version: int | None) -> Grant:
     """The newest open grant for a template (of that version, if one is named), locked.
@@ -42,25 +46,30 @@ def find_open_grant(session: Session, template_id: str, version: int | None) -> 
     if version is not None:
         query = query.where(Grant.template_version == version)
     query = query.order_by(Grant.template_version.desc(), Grant.created_at.desc(), Grant.id)
-    grants = session.scalars(
-        query.with_for_update(read=True, of=Grant), execution_options={"populate_existing": True}
+    opened = session.scalars(
+        query.where(Grant.state == "open").with_for_update(read=True, of=Grant),
+        execution_options={"populate_existing": True},
     ).all()
-    for grant in sorted(grants, key=_usefulness):
-        if grant.state == "open":
-            return grant
-    states = [grant.state for grant in grants]
-    if "collecting" in states:
-        for grant in grants:
-            if grant.state == "collecting":
-                _require_kept_standing(session, grant)
-        raise GrantNotOpen("not every party with a share has signed yet")
-    if states and states[0] == "superseded":
+    for grant in sorted(opened, key=_usefulness):
+        return grant
+    _say_why_none_is_open(session, query)
+    raise ConsentMissing("the owners have allowed nothing under this template")
+
+
+def _say_why_none_is_open(session: Session, query: Select[Grant]) -> None:
+    """Raise what keeps the grants of `query`, newest first, from being open, if there are any."""
+    collecting = session.scalars(query.where(Grant.state == "collecting").limit(MOST_TOLD)).all()
+    for grant in collecting:
+        _require_kept_standing(session, grant)
+    if collecting:
+        raise GrantNotOpen("not every owner has signed yet")
+    newest = session.scalars(query.limit(1)).first()
+    if newest is not None and newest.state == "superseded":
         raise OwnershipChanged(
-            "the track has other owners than when this was granted; they have not signed again"
+            "the track has other owners than when this was allowed; they have not signed yet"
         )
-    if states:
-        raise ConsentRevoked("an owner revoked the grant")
-    raise ConsentMissing("the owners granted nothing under this template")
+    if newest is not None:
+        raise ConsentRevoked("an owner took the consent back")
 
 
 def _require_kept_standing(session: Session, grant: Grant) -> None:
@@ -87,9 +96,9 @@ def verify_standing(session: Session, grant: Grant) -> GrantPayload:
     try:
         payload = decode_payload(grant.payload)
     except ValueError as error:
-        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
-    if payload.gen != grant.generation:
-        raise ConsentRevoked("an owner revoked the grant")
+        raise SignatureInvalid("the grant is not what was made for signing") from error
+    if payload.gen != grant.signed_generation:
+        raise ConsentRevoked("an owner took the consent back")
     _require_same_subject(session, grant, payload)
     _require_ownership(session, grant, payload)
     signed = {signature.party_id: signature for signature in grant.signatures}
@@ -148,9 +157,11 @@ def require_in_time(payload: GrantPayload) -> None:
     begin = datetime.fromtimestamp(payload.nbf, UTC)
     end = datetime.fromtimestamp(payload.exp, UTC)
     if moment < begin or (terms.not_before and moment < terms.not_before):
-        raise GrantNotYetValid(f"the grant begins at {max(begin, terms.not_before or begin)}")
+        first = max(begin, terms.not_before or begin)
+        raise GrantNotYetValid(f"it may be remixed from {said(first)} on")
     if moment >= end or (terms.not_after and moment >= terms.not_after):
-        raise GrantExpired(f"the grant ended at {min(end, terms.not_after or end)}")
+        last = min(end, terms.not_after or end)
+        raise GrantExpired(f"it could be remixed until {said(last)}")
 
 
 def end_of(payload: GrantPayload) -> datetime:

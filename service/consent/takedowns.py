@@ -20,7 +20,7 @@ def require_delivered(session: Session, job_id: str, grant_id: str) -> None:
     """
     ordered = session.get(Takedown, job_id, populate_existing=True)
     if ordered is not None:
-        raise TakenDown(f"taken down on {ordered.at.isoformat()}: {ordered.reason}")
+        raise TakenDown(f"it was taken down on {ordered.at:%Y-%m-%d}: {ordered.reason}")
     grant = session.get_one(Grant, grant_id, populate_existing=True)
     if grant.state == "revoked" and takes_down(grant):
-        raise TakenDown("an owner revoked the grant, under which published remixes go too")
+        raise TakenDown("an owner took the consent back, and what was published under it goes too")

@@ -21,6 +21,8 @@ class QueueFull(Problem):
     status = 429
     slug = "queue-full"
     title = "The queue is full"
+    limit = "queue_limit_audio_seconds"
+    changed_by = "nobody at once: it empties as remixes are made; the operator, in the settings"
 
 
 def require_room(session: Session, settings: Settings, audio_seconds: float) -> None:
@@ -34,7 +36,8 @@ def require_room(session: Session, settings: Settings, audio_seconds: float) -> 
         excess = waiting + audio_seconds - settings.queue_limit_audio_seconds
         retry = min(600, max(5, math.ceil(excess)))
         raise QueueFull(
-            f"{waiting:.0f} s of audio are waiting; try again in about {retry} s",
+            f"there is much to do just now: music of {_length(waiting)} waits to be made. Try "
+            f"again in about {_length(retry)}",
             headers={"Retry-After": str(retry)},
         )
 
@@ -48,12 +51,14 @@ def accept(
     job_id: str,
     subject: str,
     audio_seconds: float,
+    app: str | None = None,
 ) -> Job:
     """Accept what the gate admitted: token use, job, first event and outbox row, or nothing.
 
     Kind, track, template, grant and choices are the admission's. `subject` is the bearer's
-    `sub`, `audio_seconds` the length of the track (for the queue's fill; a guess will do). Call
-    it in the caller's transaction, after `gate.admit*()` with the same `job_id`.
+    `sub`, `app` the app that it was minted for, `audio_seconds` the length of the track (for the
+    queue's fill; a guess will do). Call it in the caller's transaction, after `gate.admit*()` with
+    the same `job_id`.
 
     Raises:
         QueueFull: 429 with Retry-After.
@@ -68,6 +73,7 @@ def accept(
         kind=claims.purpose,
         state=JobState.QUEUED,
         subject=subject,
+        app=app,
         track_id=claims.trk,
         template_id=template_id or None,
         template_version=int(version) if version else None,
@@ -90,3 +96,8 @@ def accept(
     session.flush()
     session.refresh(job)
     return job
+
+
+def _length(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{minutes} minutes"

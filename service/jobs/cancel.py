@@ -15,6 +15,8 @@ class AlreadyEnded(Conflict):
 
     slug = "already-ended"
     title = "The job has ended"
+    limit = "jobs that have not ended"
+    changed_by = "nobody; ask for a new one"
 
 
 def cancel(session: Session, job_id: str) -> Job:
@@ -41,5 +43,10 @@ def cancel(session: Session, job_id: str) -> Job:
         select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
     ).one()
     if job.state not in ACTIVE and job.state != JobState.CANCELLED:
-        raise AlreadyEnded(f"the job has ended: {job.state} ({job.reason})", state=job.state)
+        raise AlreadyEnded(
+            "it is published already; there is nothing left to stop"
+            if job.state == JobState.PUBLISHED
+            else f"it has ended already ({job.state}); there is nothing left to stop",
+            state=job.state,
+        )
     return job

@@ -23,6 +23,8 @@ class StaleLease(Problem):
     status = 409
     slug = "stale-lease"
     title = "The lease is no longer held"
+    limit = "one worker at a job"
+    changed_by = "nobody; another worker goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,13 @@ def release(session: Session, lease: Lease) -> None:
 def _conditional(session: Session, lease: Lease, **values: object) -> None:
     row = session.execute(
         update(Job)
-        .where(Job.id == lease.job_id, Job.lease_token == lease.token, Job.state.in_(ACTIVE))
+        .where(
+            Job.id == lease.job_id,
+            Job.lease_token == lease.token,
+            # A lease that was given up keeps its number until the next claim.
+            Job.lease_owner == lease.owner,
+            Job.state.in_(ACTIVE),
+        )
         .values(**values)
         .returning(Job.id)
         .execution_options(synchronize_session=False)

@@ -48,7 +48,8 @@ class Job(Base):
     `stage` is the stage to be done next. The lease (`lease_*`) says who works on it now;
     `lease_token` only ever grows, and every write of a worker is conditional on it (a fencing
     token). `attempts` counts starts of the present stage and is raised before the work.
-    `artefacts` maps each finished stage to its artefact's key.
+    `artefacts` maps each finished stage to its artefact's key. `app` (a tenant) asked for it and
+    owes what a remix costs; None for a job from before bearers named one.
     """
 
     __tablename__ = "jobs"
@@ -74,6 +75,7 @@ class Job(Base):
     reason: Mapped[str | None] = mapped_column(String(64))
     reason_detail: Mapped[str | None] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(String(255))
+    app: Mapped[str | None] = mapped_column(String(100))
     track_id: Mapped[str] = mapped_column(String(40), index=True)
     template_id: Mapped[str | None] = mapped_column(String(40))
     template_version: Mapped[int | None] = mapped_column(Integer)

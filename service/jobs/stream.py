@@ -28,6 +28,8 @@ class LastEventIdInvalid(Problem):
     status = 400
     slug = "last-event-id-invalid"
     title = "Last-Event-ID is not an event's number"
+    limit = "numbers of events"
+    changed_by = "you, with the `id` of an event that you received"
 
 
 def parse_last_event_id(header: str | None) -> int:

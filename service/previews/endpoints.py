@@ -180,7 +180,8 @@ def preview_audio(
         range_header=range,
         if_none_match=if_none_match,
     )
-    if new:
+    # An answer without bytes (a cached file still stands) is heard by nobody.
+    if new and response.status_code != 304:
         with state.database.transaction() as session:
             party = require_owner(session, who, permit.track_id, "preview")
             note_hearing(session, party.id, preview_id, file["sha256"])

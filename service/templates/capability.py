@@ -1,6 +1,6 @@
 """What the named checkpoints can make: a template promises nothing that no model can keep."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from checkpoints import registry
 from checkpoints.card import Card
@@ -15,6 +15,8 @@ class PartNotSupported(Problem):
     status = 422
     slug = "part-not-supported"
     title = "The named checkpoints cannot make this"
+    limit = "what the checkpoints can make"
+    changed_by = "the template's author, with other checkpoints or terms"
 
 
 def cards_of(terms: TemplateTerms) -> dict[str, Card]:
@@ -22,8 +24,13 @@ def cards_of(terms: TemplateTerms) -> dict[str, Card]:
 
     Raises `checkpoints.errors.UnknownCheckpoint`.
     """
+    return cards_of_names(terms.checkpoints)
+
+
+def cards_of_names(names: Iterable[str]) -> dict[str, Card]:
+    """The cards of these names and the cards those require, by name; raises as `cards_of` does."""
     found: dict[str, Card] = {}
-    wanted = list(terms.checkpoints)
+    wanted = list(names)
     while wanted:
         card = registry.card(wanted.pop())
         if card.name not in found:

@@ -24,6 +24,8 @@ class ChoiceOutsideTemplate(Problem):
     status = 422
     slug = "choice-outside-template"
     title = "The template does not allow this choice"
+    limit = "the template's bounds"
+    changed_by = "the track's owners, by a new version of the template and its grant"
 
 
 class Choices(BaseModel):

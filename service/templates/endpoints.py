@@ -7,16 +7,17 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
 from service.catalog.tracks import visible_track
 from service.errors import NotFound
-from service.templates import versions
+from service.templates import options, versions
 from service.templates.models import Template
 from service.templates.schemas import (
     NewTemplate,
     NewTemplateVersion,
+    TemplateOptions,
     TemplateVersionAnswer,
     TemplateVersionList,
 )
 
-router = APIRouter(prefix="/v1/templates", tags=["templates"])
+router = APIRouter(prefix="/v1", tags=["templates"])
 
 REFUSALS = {
     **AUTH_PROBLEMS,
@@ -28,7 +29,7 @@ REFUSALS = {
 }
 
 
-@router.post("", status_code=201, summary="Make a template", responses=REFUSALS)
+@router.post("/templates", status_code=201, summary="Make a template", responses=REFUSALS)
 def create_template(
     request: Request, response: Response, new: NewTemplate, who: Owner
 ) -> TemplateVersionAnswer:
@@ -37,26 +38,45 @@ def create_template(
     Parts, styles and controls that the named checkpoints cannot make are refused here, not at a
     listener. Controls that are left out are those the generator has; the version states them.
     """
-    with request.app.state.database.transaction() as session:
-        made = versions.create_template(session, who, new.track_id, new.terms)
+    state = request.app.state
+    with state.database.transaction() as session:
+        made = versions.create_template(
+            session,
+            who,
+            new.track_id,
+            new.terms,
+            platform_fee_ppm=state.settings.platform_fee_ppm,
+        )
         response.headers["Location"] = f"/v1/templates/{made.template_id}/versions/{made.version}"
         return TemplateVersionAnswer.model_validate(made)
 
 
 @router.post(
-    "/{template_id}/versions", status_code=201, summary="Make a further version", responses=REFUSALS
+    "/templates/{template_id}/versions",
+    status_code=201,
+    summary="Make a further version",
+    responses=REFUSALS,
 )
 def create_version(
     request: Request, response: Response, template_id: str, new: NewTemplateVersion, who: Owner
 ) -> TemplateVersionAnswer:
     """Change a template by making its next version; grants of earlier versions stay as signed."""
-    with request.app.state.database.transaction() as session:
-        made = versions.add_version(session, who, template_id, new.terms)
+    state = request.app.state
+    with state.database.transaction() as session:
+        made = versions.add_version(
+            session,
+            who,
+            template_id,
+            new.terms,
+            platform_fee_ppm=state.settings.platform_fee_ppm,
+        )
         response.headers["Location"] = f"/v1/templates/{made.template_id}/versions/{made.version}"
         return TemplateVersionAnswer.model_validate(made)
 
 
-@router.get("", summary="List a track's templates", responses={**AUTH_PROBLEMS, **NOT_FOUND})
+@router.get(
+    "/templates", summary="List a track's templates", responses={**AUTH_PROBLEMS, **NOT_FOUND}
+)
 def list_templates(
     request: Request, who: Owner, track_id: Annotated[str, Query(max_length=40)]
 ) -> TemplateVersionList:
@@ -68,7 +88,7 @@ def list_templates(
 
 
 @router.get(
-    "/{template_id}/versions/{version}",
+    "/templates/{template_id}/versions/{version}",
     summary="Read a template version",
     responses={**AUTH_PROBLEMS, **NOT_FOUND},
 )
@@ -87,3 +107,9 @@ def read_version(
         return TemplateVersionAnswer.model_validate(
             versions.get_version(session, template_id, version)
         )
+
+
+@router.get("/template-options", summary="What a template can name", responses=AUTH_PROBLEMS)
+def read_options(request: Request, who: Owner) -> TemplateOptions:
+    """The checkpoints that a new template can name, what each can make, and the platform's fee."""
+    return options.read(request.app.state.settings.platform_fee_ppm)

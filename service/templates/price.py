@@ -21,6 +21,7 @@ class PriceNotPossible(Problem):
     status = 422
     slug = "price-not-possible"
     title = "This price cannot be paid"
+    limit = "prices that can be paid"
     changed_by = "the template's author"
 
 
@@ -47,11 +48,14 @@ class Price(BaseModel):
     recording_ppm: Ppm = WHOLE_PPM
 
 
-def check_price(price: Price | None, track: Track, *, commercial: bool) -> None:
+def check_price(
+    price: Price | None, track: Track, *, commercial: bool, platform_fee_ppm: int = 0
+) -> None:
     """Raise `PriceNotPossible` unless a new version may ask this price for the track.
 
-    Asked when a version is made and never when one is read: a currency that leaves ISO 4217 one
-    day must not make what was signed in it unreadable.
+    `platform_fee_ppm` is the service's fee: no price states a lower one. Asked when a version is
+    made and never when one is read: a currency that leaves ISO 4217 one day must not make what was
+    signed in it unreadable.
     """
     if price is None:
         return
@@ -63,6 +67,13 @@ def check_price(price: Price | None, track: Track, *, commercial: bool) -> None:
         raise PriceNotPossible(
             f"{price.currency} is no ISO 4217 currency that has minor units; name one such as EUR",
             limit="price.currency",
+        )
+    if price.platform_fee_ppm < platform_fee_ppm:
+        raise PriceNotPossible(
+            f"the platform keeps {platform_fee_ppm:,} ppm of a price, and this one says "
+            f"{price.platform_fee_ppm:,}",
+            limit="price.platform_fee_ppm",
+            changed_by="the operator",
         )
     if not commercial:
         raise PriceNotPossible(

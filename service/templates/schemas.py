@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from checkpoints.card import Control, Role
 from service.templates.terms import TemplateTerms
 
 
@@ -47,3 +48,31 @@ class TemplateVersionList(BaseModel):
     """Versions, newest first."""
 
     items: list[TemplateVersionAnswer]
+
+
+class CheckpointOption(BaseModel):
+    """A checkpoint that a template can name: its card, in short."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    role: Role
+    title: str
+    parts: Annotated[tuple[str, ...], Field(description="What a generator makes.")]
+    styles: Annotated[
+        tuple[str, ...], Field(description="All that it knows; none: it takes free text.")
+    ]
+    controls: Annotated[tuple[Control, ...], Field(description="What else it can be told.")]
+    sources: Annotated[tuple[str, ...], Field(description="The stems that a separator gives.")]
+    licence: Annotated[str, Field(description="SPDX identifier of the weights' licence.")]
+    commercial_use: Annotated[bool, Field(description="Whether the licence allows it.")]
+    limits: Annotated[str, Field(description="What it cannot do.")]
+
+
+class TemplateOptions(BaseModel):
+    """What a new template can say here."""
+
+    checkpoints: list[CheckpointOption]
+    platform_fee_ppm: Annotated[
+        int, Field(description="What the platform keeps of a price; no price states less.")
+    ]

@@ -20,12 +20,17 @@ from service.templates.terms import TemplateTerms
 
 
 def create_template(
-    session: Session, principal: Principal, track_id: str, terms: TemplateTerms
+    session: Session,
+    principal: Principal,
+    track_id: str,
+    terms: TemplateTerms,
+    *,
+    platform_fee_ppm: int = 0,
 ) -> TemplateVersion:
     """Version 1 of a new template for a track the principal owns a share of.
 
-    Raises `NotFound`, `PartyNeeded`, `PartNotSupported`, `PriceNotPossible` or the registry's
-    refusals.
+    `platform_fee_ppm` is the least that a price states for the platform. Raises `NotFound`,
+    `PartyNeeded`, `PartNotSupported`, `PriceNotPossible` or the registry's refusals.
     """
     track = visible_track(session, principal, track_id)
     party = require_party(session, principal)
@@ -33,11 +38,16 @@ def create_template(
     template = Template(track_id=track.id, created_by=party.id)
     session.add(template)
     session.flush()
-    return _add(session, template, 1, track, terms, party.id)
+    return _add(session, template, 1, track, terms, party.id, platform_fee_ppm)
 
 
 def add_version(
-    session: Session, principal: Principal, template_id: str, terms: TemplateTerms
+    session: Session,
+    principal: Principal,
+    template_id: str,
+    terms: TemplateTerms,
+    *,
+    platform_fee_ppm: int = 0,
 ) -> TemplateVersion:
     """The next version of a template. Raises as `create_template` does."""
     # Two concurrent requests get two numbers: the second waits for this row.
@@ -50,7 +60,8 @@ def add_version(
     last = session.scalar(
         select(func.max(TemplateVersion.version)).where(TemplateVersion.template_id == template_id)
     )
-    return _add(session, template, (last or 0) + 1, track, terms, party.id)
+    number = (last or 0) + 1
+    return _add(session, template, number, track, terms, party.id, platform_fee_ppm)
 
 
 def visible_template_track(session: Session, principal: Principal, template: Template) -> Track:
@@ -98,9 +109,10 @@ def _add(
     track: Track,
     terms: TemplateTerms,
     party_id: str,
+    platform_fee_ppm: int,
 ) -> TemplateVersion:
     terms = settled(terms)
-    check_price(terms.price, track, commercial=terms.commercial)
+    check_price(terms.price, track, commercial=terms.commercial, platform_fee_ppm=platform_fee_ppm)
     canonical = canonical_template(template.id, version, track.id, terms)
     made = TemplateVersion(
         template_id=template.id,

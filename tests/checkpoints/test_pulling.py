@@ -164,6 +164,7 @@ def test_a_server_without_ranges_starts_over(
     assert opened.files["model.safetensors"].read_bytes() == weights
 
 
+@pytest.mark.attack("address in a checkpoint's card")
 def test_a_wrong_hash_is_refused_and_nothing_is_kept(
     publisher: Publisher, card: registry.Card, weights: bytes
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_wrong_hash_is_refused_and_nothing_is_kept(
     assert kept(card) == []
 
 
+@pytest.mark.attack("address in a checkpoint's card")
 def test_a_file_that_never_ends_is_cut(
     publisher: Publisher, card: registry.Card, weights: bytes
 ) -> None:
@@ -182,10 +184,18 @@ def test_a_file_that_never_ends_is_cut(
     assert kept(card) == []
 
 
-def test_a_redirect_off_https_is_refused(publisher: Publisher, card: registry.Card) -> None:
-    publisher.moved["/model.safetensors"] = publisher.url.replace("https", "http") + "/elsewhere"
-    with pytest.raises(CheckpointPullFailed, match="redirected to http"):
+@pytest.mark.attack("address in a checkpoint's card")
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["http://127.0.0.1:1/m", "file:///etc/passwd", "ftp://example.org/m", "data:,m", "gopher://x/"],
+)
+def test_a_redirect_off_https_is_refused(
+    publisher: Publisher, card: registry.Card, elsewhere: str
+) -> None:
+    publisher.moved["/model.safetensors"] = elsewhere
+    with pytest.raises(CheckpointPullFailed, match=r"redirected to|could not be fetched"):
         pull("small", tls=publisher.tls)
+    assert kept(card) in ([], ["model.safetensors.part"])
 
 
 def test_an_unknown_server_certificate_is_refused(
@@ -220,6 +230,7 @@ def test_from_a_file_url(write_card: WriteCard, weights: bytes, tmp_path: Path) 
     assert pull("local").files["model.safetensors"].read_bytes() == weights
 
 
+@pytest.mark.attack("address in a checkpoint's card")
 def test_a_pickle_is_refused_before_anything_is_fetched(
     write_card: WriteCard, publisher: Publisher
 ) -> None:

@@ -22,6 +22,7 @@ def clean(**event: Any) -> dict[str, Any]:
     return dict(redact(None, "info", dict(event)))
 
 
+@pytest.mark.attack("secrets in logs or answers")
 def test_tokens_are_taken_out_wherever_they_stand(token: str) -> None:
     for event in (
         {"authorization": f"Bearer {token}"},

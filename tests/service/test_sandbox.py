@@ -60,6 +60,7 @@ def test_it_sees_no_secret_and_no_standard_input(
     assert not {"REPRISE_SERVICE_KEY", "AWS_SECRET_ACCESS_KEY", "HOME"} & set(seen["names"])
 
 
+@pytest.mark.attack("hostile audio file")
 def test_wall_time(module: object) -> None:
     assert ended_by(module, "import time; time.sleep(60)", seconds=0.5) == "time"
 
@@ -69,6 +70,7 @@ def test_processor_time(module: object) -> None:
     assert ended_by(module, "while True: pass", seconds=1.0) == "time"
 
 
+@pytest.mark.attack("hostile audio file")
 def test_memory(module: object) -> None:
     code = "x = []\nwhile True: x.append(bytearray(1 << 24))"
     assert ended_by(module, code, memory_bytes=256 << 20) == "memory"

@@ -171,12 +171,12 @@ class _Checking:
         yield _checked("template", self._template)
         yield _checked("ownership", self._ownership)
         yield _checked("keys", self._keys)
-        if self.party_keys is None:
+        unnamed = ", ".join(f"{key.party} {key.kid}" for key in self._unnamed())
+        if unnamed:
             yield Check(
                 "whose keys they are",
                 "unknown",
-                "only the file says so; compare them with the parties' own (--keys): "
-                + ", ".join(f"{key.party} {key.kid}" for key in self.export.keys),
+                f"only the file says so; compare them with the parties' own (--keys): {unnamed}",
             )
         for mandate in self.export.mandates:
             yield _checked(f"mandate {mandate.id}", partial(self._mandate, mandate))
@@ -277,9 +277,12 @@ class _Checking:
                     raise Failed(f"the key {key.kid} is {owner}'s, and not {key.party}'s")
         if self.party_keys is None:
             return f"{len(given)} keys, each named by its thumbprint"
-        unnamed = [kid for kid in given if self.party_keys.parties[kid] is None]
-        more = f"; whose {', '.join(unnamed)} is, your set does not say" if unnamed else ""
-        return f"{len(given)} keys, all among those that you gave{more}"
+        return f"{len(given)} keys, all among those that you gave"
+
+    def _unnamed(self) -> list[ExportedKey]:
+        """The keys whose party only the file names."""
+        trusted = {} if self.party_keys is None else self.party_keys.parties
+        return [key for key in self.export.keys if trusted.get(key.kid) is None]
 
     def _key(self, kid: str, party: str, received_at: str) -> ExportedKey:
         """The key of a signature, if it is the party's and stood when that was received."""
@@ -390,7 +393,7 @@ class _Checking:
             raise Failed(f"it was {grant.state}{ended} when it was exported")
         if grant.ended_at is not None:
             raise Failed("it is open and has ended")
-        if grant.generation != self.signed.gen:
+        if grant.generation != self.signed.gen + (grant.losses or 0):
             raise Failed("its generation is not the one that was signed: it was revoked")
         if time_of(grant.created_at) > time_of(self.export.exported_at):
             raise Failed("it was exported before it was made")

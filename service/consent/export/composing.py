@@ -67,6 +67,7 @@ def compose(session: Session, settings: Settings, grant: Grant) -> Export:
             id=grant.id,
             state=grant.state,
             generation=grant.generation,
+            losses=grant.losses or None,
             created_at=moment(grant.created_at),
             ended_at=_when(grant.revoked_at),
             payload=_text(grant.payload),

@@ -70,11 +70,16 @@ class _Exported(BaseModel):
 
 
 class ExportedGrant(_Exported):
-    """The document that the owners signed, and what the service says became of it."""
+    """The document that the owners signed, and what the service says became of it.
+
+    `losses` says how often a key that signed it was lost while it was open: each time took a
+    generation of its own, and all signatures here are of after the last.
+    """
 
     id: str
     state: Literal["collecting", "open", "revoked", "superseded"]
     generation: Whole
+    losses: Annotated[Whole | None, Field(exclude_if=is_absent)] = None
     created_at: Moment
     ended_at: Annotated[Moment | None, Field(exclude_if=is_absent)] = None
     payload: Base64Url

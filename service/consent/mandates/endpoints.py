@@ -70,7 +70,7 @@ def sign_mandate(request: Request, mandate_id: str, new: NewSignature, who: Owne
         raise InvalidRequest(
             "nobody gives a mandate in another's name; leave out on_behalf_of",
             limit="a mandate is signed by its grantor",
-            changed_by="nobody",
+            changed_by="the party that gives it, by signing itself",
         )
     state = request.app.state
     with state.database.transaction() as session:

@@ -1,7 +1,6 @@
 """Making mandates, collecting the grantor's signature, and who sees them."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from joserfc.util import urlsafe_b64encode
 from sqlalchemy import or_, select
@@ -10,6 +9,7 @@ from sqlalchemy.orm import Session, object_session
 from service.auth import Principal
 from service.catalog.models import Party
 from service.catalog.parties import party_of, require_party
+from service.consent.dates import settled_dates
 from service.consent.mandates.payload import (
     EVERY_TRACK,
     compose_mandate,
@@ -21,12 +21,11 @@ from service.consent.mandates.standing import signed_mandate
 from service.consent.models import Mandate
 from service.consent.payload import payload_sha256
 from service.consent.refusals import ConsentRefused, MandateRevoked, SignerNotRequired
-from service.consent.signatures import MANDATE_TYPE, verify_signature
+from service.consent.signatures import MANDATE_TYPE, require_present, verify_signature
+from service.consent.signers import hold_parties
 from service.database import new_id, now
 from service.errors import InvalidRequest, NotFound
 from service.settings import Settings
-
-LONGEST = timedelta(days=3653)
 
 
 def create_mandate(
@@ -40,32 +39,25 @@ def create_mandate(
     party = require_party(session, principal)
     if party.id not in (new.grantor, new.agent):
         raise InvalidRequest(
-            "one of grantor and agent has to be your party",
+            "you make mandates that you give or are given: one of the two has to be your party",
             limit="a mandate is made by the two that it is between",
             changed_by="the grantor or the agent",
         )
     if new.grantor == new.agent:
         raise InvalidRequest(
-            "grantor and agent are one party, which signs without a mandate",
+            "who gives it and who may sign are one party, which signs without a mandate",
             limit="a mandate is between two parties",
-            changed_by="the caller",
+            changed_by="you, by naming another party",
         )
     grantor, agent = (session.get(Party, name) for name in (new.grantor, new.agent))
     if grantor is None or agent is None:
         raise InvalidRequest(
-            "grantor or agent is not a registered party",
+            "one of the two is not a registered party",
             limit="a mandate is between registered parties",
-            changed_by="the caller",
+            changed_by="that party, by registering",
         )
     moment = now()
-    begin = (new.not_before or moment).replace(microsecond=0)
-    end = new.expires_at.replace(microsecond=0)
-    if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
-        raise InvalidRequest(
-            "expires_at must lie after now and not_before, within ten years",
-            limit="a mandate lasts ten years at most",
-            changed_by="the caller",
-        )
+    begin, end = settled_dates(moment, new.not_before, new.expires_at)
     mandate_id = new_id("mnd")
     payload = compose_mandate(
         issuer=settings.issuer,
@@ -102,6 +94,7 @@ def sign_mandate(
     `NotFound`, `MandateRevoked`, `SignerNotRequired`, `SignatureInvalid`, `KeyLost` or
     `KeyRetired`.
     """
+    hold_parties(session, principal)
     mandate = session.scalar(
         select(Mandate).where(Mandate.id == mandate_id).with_for_update(),
         execution_options={"populate_existing": True},
@@ -113,7 +106,7 @@ def sign_mandate(
         raise MandateRevoked(
             "this mandate was ended; make a new one",
             limit="a mandate ends for good",
-            changed_by="nobody",
+            changed_by="nobody; the one who gave it may give a new one",
         )
     grantor = session.get_one(Party, mandate.grantor)
     if party.id != grantor.id:
@@ -126,6 +119,7 @@ def sign_mandate(
     key = verify_signature(
         session, mandate.payload, protected, signature, grantor, at=moment, kind=MANDATE_TYPE
     )
+    require_present(session, key.kid, grantor)
     if not stands(session, mandate):
         if mandate.signed_at is not None:
             before = {

@@ -57,7 +57,8 @@ def decode_mandate(payload: bytes) -> MandatePayload:
     document: dict[str, Any] = json.loads(payload)
     if rfc8785.dumps(document) != payload:
         raise ValueError("the payload is not in its canonical form")
-    return MandatePayload.model_validate(document)
+    # Strictly: `true` is canonical too, and is no 1.
+    return MandatePayload.model_validate_json(payload, strict=True)
 
 
 def mandate_reference(mandate_id: str, payload: bytes) -> str:

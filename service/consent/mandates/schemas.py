@@ -21,7 +21,7 @@ class NewMandate(BaseModel):
     tracks: Annotated[
         Literal["*"]
         | Annotated[
-            list[Annotated[str, Field(max_length=40)]],
+            list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]],
             Field(min_length=1, max_length=MOST_TRACKS),
         ],
         Field(description="`*`: every track that the grantor has a share of when it is signed."),

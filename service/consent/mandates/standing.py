@@ -142,9 +142,14 @@ def signed_mandate(session: Session, mandate: Mandate, grantor: Party) -> Mandat
 
 
 def grantors_of(
-    session: Session, agent_id: str, grantors: Collection[str], track_id: str
+    session: Session,
+    agent_id: str,
+    grantors: Collection[str],
+    track_id: str,
+    *,
+    purpose: Purpose,
 ) -> Sequence[str]:
-    """Those of `grantors` for whom the agent may sign for this track now, as it seems.
+    """Those of `grantors` for whom the agent may sign for this track and purpose now, as it seems.
 
     For what an agent may see; whether a signature holds is `verify_kept`'s to say.
     """
@@ -160,8 +165,7 @@ def grantors_of(
     )
     found = []
     for mandate in mandates:
-        allowed = decode_mandate(mandate.payload).tracks
-        if allowed == "*" or track_id in allowed:
+        if decode_mandate(mandate.payload).covers([track_id], purpose):
             found.append(mandate.grantor)
     return found
 

@@ -126,7 +126,10 @@ def decline_ownership(
     responses=AUTH_PROBLEMS,
 )
 def list_ownership_proposals(request: Request, who: Owner) -> OwnershipHistory:
-    """Open proposals that need your party's agreement and do not have it yet, oldest first."""
+    """Open proposals that need your party's agreement and do not have it yet, oldest first.
+
+    An operator reads all that are open.
+    """
     with request.app.state.database.snapshot() as session:
         return OwnershipHistory(
             items=[answer(version) for version in ownership.awaiting(session, who)]

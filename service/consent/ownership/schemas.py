@@ -1,12 +1,14 @@
 """Ownership on the wire."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from service.catalog.models import Ownership
 from service.catalog.schemas import NewShare, Reason, Request, Side
+from service.catalog.shares import parts_of
 
 
 class NewOwnership(Request):
@@ -45,8 +47,14 @@ class OwnershipAnswer(BaseModel):
     """
 
     track_id: str
+    title: Annotated[str, Field(description="The recording's.")]
+    artist: str
     version: int
     shares: list[PartAnswer]
+    present_shares: Annotated[
+        list[PartAnswer] | None,
+        Field(description="While it is proposed: what is in force, and would be changed."),
+    ]
     sha256: str
     state: Literal["proposed", "in_force", "superseded", "declined"]
     agreements: list[AgreementAnswer]
@@ -69,11 +77,13 @@ def answer(version: Ownership) -> OwnershipAnswer:
     """A version on the wire."""
     return OwnershipAnswer(
         track_id=version.track_id,
+        title=version.track.title,
+        artist=version.track.artist,
         version=version.version,
-        shares=[
-            PartAnswer(party_id=part["party"], side=part["side"], ppm=part["ppm"])
-            for part in version.shares
-        ],
+        shares=_parts(version.shares),
+        present_shares=(
+            _parts(parts_of(version.track.shares)) if version.state == "proposed" else None
+        ),
         sha256=version.sha256,
         state=version.state,
         agreements=[
@@ -90,3 +100,9 @@ def answer(version: Ownership) -> OwnershipAnswer:
         ended_at=version.ended_at,
         reason=version.reason,
     )
+
+
+def _parts(parts: Iterable[Mapping[str, Any]]) -> list[PartAnswer]:
+    return [
+        PartAnswer(party_id=part["party"], side=part["side"], ppm=part["ppm"]) for part in parts
+    ]

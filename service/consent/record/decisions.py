@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, and_, false, or_, select
 from sqlalchemy.orm import Session
 
+from checkpoints.errors import CheckpointError
 from service.auth import Principal
 from service.catalog.models import Share
 from service.catalog.parties import party_of
 from service.consent.models import GateDecision, GrantSignature, TrainingSignature
+from service.consent.refusals import ConsentRefused
 from service.database import keep, may_write, now
 from service.errors import Problem
 
@@ -58,12 +60,16 @@ def deciding(
         openings: False where only refusals are recorded.
         known: columns of the decision that are known before it falls. The block sets others as
             it learns them. What concerns no track and no grant is not recorded.
+
+    What the registry of checkpoints refuses (a `CheckpointError`) is a refusal too.
     """
     decision = GateDecision(door=door, opened=False, at=now(), **known)
     try:
         yield decision
-    except Problem as refusal:
+    except (Problem, CheckpointError) as refusal:
         decision.reason, decision.detail = refusal.slug, refusal.detail
+        if isinstance(refusal, ConsentRefused):
+            decision.told = refusal.told
         if decision.track_id is not None or decision.grant_id is not None:
             keep(session, decision)
         raise
@@ -102,7 +108,7 @@ def decisions(
     """The decisions that concern the principal, newest first.
 
     An owner sees those about tracks it has a share of and grants it signed, a listener those that
-    it asked for and what followed from them, an operator all. Nobody sees another's.
+    it asked for and what a worker was told of them, an operator all. Nobody sees another's.
 
     Args:
         before: only those with a lower `id`: the next page after the last one's.
@@ -115,25 +121,50 @@ def decisions(
     if before is not None:
         query = query.where(GateDecision.id < before)
     if principal.role != "operator":
-        query = query.where(or_(*_concerning(session, principal)))
+        query = query.where(or_(*_asked(principal), *_owned(session, principal)))
     return session.scalars(query).all()
 
 
-def _concerning(session: Session, principal: Principal) -> list[ColumnElement[bool]]:
+def words_for(
+    session: Session, principal: Principal, found: Sequence[GateDecision]
+) -> dict[int, str | None]:
+    """What the principal reads as the `detail` of each decision, by its id.
+
+    The exact words for an owner of what it is about, and for an operator; for whoever only asked,
+    those that say nothing of the owners.
+    """
+    exact = {row.id for row in found}
+    if principal.role != "operator":
+        of_owners = _owned(session, principal)
+        owned = select(GateDecision.id).where(GateDecision.id.in_(exact), or_(false(), *of_owners))
+        exact = set(session.scalars(owned))
+    return {
+        row.id: row.detail if row.told is None or row.id in exact else row.told for row in found
+    }
+
+
+def _asked(principal: Principal) -> list[ColumnElement[bool]]:
     who = caller(principal)
-    # What a worker was told about a job concerns whoever was admitted with it.
+    # What a worker was told about a job concerns whoever was admitted with it. Who hears what was
+    # made does not: another hearing is another's.
     asked = select(GateDecision.job_id).where(
         GateDecision.caller_sha256 == who, GateDecision.door.in_(("remix", "ingest", "preview"))
     )
-    found = [GateDecision.caller_sha256 == who, GateDecision.job_id.in_(asked)]
+    return [
+        GateDecision.caller_sha256 == who,
+        and_(GateDecision.caller_sha256.is_(None), GateDecision.job_id.in_(asked)),
+    ]
+
+
+def _owned(session: Session, principal: Principal) -> list[ColumnElement[bool]]:
     party = party_of(session, principal)
-    if party is not None:
-        shared = select(Share.track_id).where(Share.party_id == party.id)
-        signed = select(GrantSignature.grant_id).where(GrantSignature.party_id == party.id)
-        trained = select(TrainingSignature.grant_id).where(TrainingSignature.party_id == party.id)
-        found += [
-            GateDecision.track_id.in_(shared),
-            GateDecision.grant_id.in_(signed),
-            GateDecision.grant_id.in_(trained),
-        ]
-    return found
+    if party is None:
+        return []
+    shared = select(Share.track_id).where(Share.party_id == party.id)
+    signed = select(GrantSignature.grant_id).where(GrantSignature.party_id == party.id)
+    trained = select(TrainingSignature.grant_id).where(TrainingSignature.party_id == party.id)
+    return [
+        GateDecision.track_id.in_(shared),
+        GateDecision.grant_id.in_(signed),
+        GateDecision.grant_id.in_(trained),
+    ]

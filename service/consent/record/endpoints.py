@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from service.auth import Principal, require
 from service.catalog.endpoints import AUTH_PROBLEMS, Limit
-from service.consent.record.decisions import decisions
+from service.consent.record.decisions import decisions, words_for
 from service.consent.record.schemas import DecisionAnswer, DecisionList
 
 router = APIRouter(prefix="/v1", tags=["consent"])
@@ -42,4 +42,10 @@ def list_decisions(
             before=before,
             limit=limit,
         )
-        return DecisionList(items=[DecisionAnswer.model_validate(row) for row in found])
+        words = words_for(session, who, found)
+        return DecisionList(
+            items=[
+                DecisionAnswer.model_validate(row).model_copy(update={"detail": words[row.id]})
+                for row in found
+            ]
+        )

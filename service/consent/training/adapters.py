@@ -16,7 +16,7 @@ from service.consent.refusals import (
     AdapterNotYours,
     AdapterUnknown,
     ConsentMissing,
-    ConsentRevoked,
+    TrainingWithdrawn,
 )
 from service.consent.training.standing import end_of, require_live, verify_training
 from service.database import now
@@ -28,6 +28,8 @@ class AdapterExists(Conflict):
 
     slug = "adapter-exists"
     title = "There is such an adapter already"
+    limit = "a name is used once"
+    changed_by = "the artists, by granting another name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def consent_of(
             payload = verify_training(session, grant, sound=False)
             allowed = payload.authorization_details
             if allowed.checkpoints.get(allowed.base) != card.base_digest:
-                raise AdapterUnknown(f"{card.name} is not on the weights that were signed for")
+                raise AdapterUnknown(f"{card.name} changes other weights than were signed for")
             if not playing & {signer.party for signer in payload.required_signers}:
                 raise AdapterNotYours(
                     f"{card.name} was trained for its own artists; nobody who signed for it has a "
@@ -80,7 +82,7 @@ def record_adapter(
 ) -> None:
     """Record trained weights; from now on they may be used, while their grants are live.
 
-    Recording the same again does nothing. Raises `ConsentRevoked` if a grant is not live, with
+    Recording the same again does nothing. Raises `TrainingWithdrawn` if a grant is not live, with
     its row held, so that a revocation that comes later finds the adapter; `AdapterExists`.
     """
     require_live(session, generations, lock=True)
@@ -142,7 +144,7 @@ def _grants_of(session: Session, card: Card) -> list[TrainingGrant]:
     if adapter is None or adapter.digest != card.digest:
         raise AdapterUnknown(f"no training of these weights of {card.name} is recorded here")
     if adapter.state != "ready":
-        raise ConsentRevoked(f"{card.name} must not be used any more: {adapter.reason}")
+        raise TrainingWithdrawn(f"{card.name} must not be used any more: {adapter.reason}")
     found = []
     for kept in adapter.grants:
         grant = session.scalar(
@@ -152,7 +154,7 @@ def _grants_of(session: Session, card: Card) -> list[TrainingGrant]:
             execution_options={"populate_existing": True},
         )
         if grant is None or grant.generation != kept.generation:
-            raise ConsentRevoked(f"a training grant of {card.name} was revoked")
+            raise TrainingWithdrawn(f"a consent that {card.name} was trained under has ended")
         found.append(grant)
     named = {(consent.id, consent.sha256) for consent in card.grants}
     if named != {(grant.id, payload_sha256(grant.payload)) for grant in found}:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
+from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner, problem
 from service.consent import closing
 from service.consent.schemas import NewSignature
 from service.consent.signatures import TRAINING_TYPE
@@ -48,11 +48,15 @@ def create_training_grant(
 
 @router.get("", summary="List a track's training grants", responses={**AUTH_PROBLEMS, **NOT_FOUND})
 def list_training_grants(
-    request: Request, who: Owner, track_id: Annotated[str, Query(max_length=40)]
+    request: Request,
+    who: Owner,
+    track_id: Annotated[str, Query(max_length=40)],
+    limit: Limit = 50,
+    offset: Offset = 0,
 ) -> TrainingGrantList:
-    """Every training grant of one of your tracks, newest first, with what was trained under it."""
+    """The training grants of one of your tracks, newest first, with what was trained under them."""
     with request.app.state.database.snapshot() as session:
-        found = grants.list_training_grants(session, who, track_id)
+        found = grants.list_training_grants(session, who, track_id, limit=limit, offset=offset)
         return TrainingGrantList(items=[grants.answer(grant) for grant in found])
 
 

@@ -14,7 +14,8 @@ from service.catalog import ownership
 from service.catalog.parties import get_party, party_of, require_party
 from service.catalog.shares import owns
 from service.catalog.tracks import visible_track
-from service.consent.grants import LONGEST
+from service.consent.dates import settled_dates
+from service.consent.grants import BATCH, page_of
 from service.consent.mandates.standing import stands, verify_kept
 from service.consent.models import Adapter, TrainingGrant, TrainingSignature, TrainingTrack
 from service.consent.payload import payload_sha256
@@ -25,8 +26,8 @@ from service.consent.refusals import (
     TrackNotReady,
     require_unheld,
 )
-from service.consent.signatures import TRAINING_TYPE
-from service.consent.signers import acts_in, hold_mandate, keep, signer_answers
+from service.consent.signatures import TRAINING_TYPE, require_present
+from service.consent.signers import acts_in, hold_mandate, hold_parties, keep, signer_answers
 from service.consent.training.payload import compose_training, decode_training
 from service.consent.training.schemas import (
     AdapterAnswer,
@@ -38,6 +39,7 @@ from service.database import new_id, now
 from service.errors import InvalidRequest, NotFound
 from service.settings import Settings
 from service.templates.capability import PartNotSupported
+from service.transparency.entries import append
 
 
 def create_training_grant(
@@ -59,13 +61,10 @@ def create_training_grant(
         require_unheld(track)
         if track.state != "ready" or track.audio_sha256 is None:
             raise TrackNotReady(
-                f"ingest the audio of {track.title!r} first: its hash is part of what is signed"
+                f"send the audio of “{track.title}” first: what is signed names the recording"
             )
     moment = now()
-    begin = (new.not_before or moment).replace(microsecond=0)
-    end = new.expires_at.replace(microsecond=0)
-    if not moment < end <= moment + LONGEST or not moment - LONGEST <= begin < end:
-        raise InvalidRequest("expires_at must lie after now and not_before, within ten years")
+    begin, end = settled_dates(moment, new.not_before, new.expires_at)
     _require_free(session, new.adapter)
     checkpoints = _checkpoints(new)
     grant_id = new_id("tgr")
@@ -97,6 +96,8 @@ def create_training_grant(
     )
     session.add(grant)
     session.flush()
+    digest = payload_sha256(grant.payload)
+    append(session, "training-grant-made", grant.id, payload_sha256=digest)
     return grant
 
 
@@ -113,6 +114,7 @@ def add_training_signature(
     As `service.consent.grants.add_signature`; a mandate has to name training. Raises
     `ConsentMissing` besides.
     """
+    hold_parties(session, principal, on_behalf_of)
     mandate = hold_mandate(session, principal, on_behalf_of, protected, TRAINING_TYPE)
     # Two parties that sign at once: the second sees the first's signature and opens the grant.
     grant = session.scalar(
@@ -143,6 +145,7 @@ def add_training_signature(
     )
     key = verify_kept(session, grant.payload, offered, owner, purpose="training", tracks=tracks)
     offered.kid = key.kid
+    require_present(session, key.kid, party)
 
     def holds(kept: TrainingSignature) -> bool:
         return stands(session, grant.payload, kept, purpose="training", tracks=tracks)
@@ -154,6 +157,7 @@ def add_training_signature(
         signed_payload(session, grant, sound=True)
         grant.state = "open"
         session.flush()
+        append(session, "training-grant-opened", grant.id, generation=grant.generation)
     return grant
 
 
@@ -166,20 +170,27 @@ def visible_training_grant(session: Session, principal: Principal, grant_id: str
 
 
 def list_training_grants(
-    session: Session, principal: Principal, track_id: str
+    session: Session,
+    principal: Principal,
+    track_id: str,
+    *,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> Sequence[TrainingGrant]:
     """A track's training grants that the principal may see, newest first. Raises `NotFound`.
 
     An owner sees all; who was one keeps reading those it had to sign.
     """
-    found = session.scalars(
+    query = (
         select(TrainingGrant)
         .join(TrainingTrack)
         .where(TrainingTrack.track_id == track_id)
         .order_by(TrainingGrant.created_at.desc(), TrainingGrant.id)
-    ).all()
-    seen = [grant for grant in found if may_see(session, principal, grant)]
-    if not seen:
+    )
+    found = session.scalars(query, execution_options={"yield_per": BATCH})
+    visible = (grant for grant in found if may_see(session, principal, grant))
+    seen, any_seen = page_of(visible, limit, offset)
+    if not any_seen:
         visible_track(session, principal, track_id)
     return seen
 
@@ -207,11 +218,14 @@ def concerns(session: Session, principal: Principal, grant: TrainingGrant) -> bo
 
 def may_see(session: Session, principal: Principal, grant: TrainingGrant) -> bool:
     """Whether the principal may read it: whom it concerns, and an owner's agent."""
+    if concerns(session, principal, grant):
+        return True
+    party = party_of(session, principal)
+    if party is None:
+        return False
     signers = {signer["party"] for signer in grant.required_signers}
     tracks = [track.track_id for track in grant.tracks]
-    return concerns(session, principal, grant) or acts_in(
-        session, principal, grant.signatures, signers, tracks
-    )
+    return acts_in(session, party, grant.signatures, signers, tracks, purpose="training")
 
 
 def answer(grant: TrainingGrant) -> TrainingGrantAnswer:
@@ -264,7 +278,11 @@ def _require_free(session: Session, name: str) -> None:
     except UnknownCheckpoint:
         if session.get(Adapter, name) is None:
             return
-    raise InvalidRequest(f"a model is or was called {name!r} already; choose another name")
+    raise InvalidRequest(
+        f"a model is or was called {name!r} already; choose another name",
+        limit="a name is used once",
+        changed_by="you, by choosing another name",
+    )
 
 
 def _checkpoints(new: NewTrainingGrant) -> dict[str, str]:
@@ -275,7 +293,11 @@ def _checkpoints(new: NewTrainingGrant) -> dict[str, str]:
         makes = ", ".join(base.parts) or "no part"
         raise PartNotSupported(f"{base.name} makes {makes}, not {new.part}", part=new.part)
     if new.style in {style.casefold() for style in base.styles}:
-        raise InvalidRequest(f"{base.name} has a style {new.style!r}; name the adapter's otherwise")
+        raise InvalidRequest(
+            f"{base.name} has a style {new.style!r}; name the adapter's otherwise",
+            limit="styles of the model",
+            changed_by="you, by another name for the style",
+        )
     cards: dict[str, Card] = {base.name: base}
     for required in base.requires:
         cards[required] = registry.card(required)

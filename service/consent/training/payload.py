@@ -70,7 +70,8 @@ def decode_training(payload: bytes) -> TrainingPayload:
     document: dict[str, Any] = json.loads(payload)
     if rfc8785.dumps(document) != payload:
         raise ValueError("the payload is not in its canonical form")
-    return TrainingPayload.model_validate(document)
+    # Strictly: `true` is canonical too, and is no 1.
+    return TrainingPayload.model_validate_json(payload, strict=True)
 
 
 def given_stems(track: Track) -> dict[str, str]:

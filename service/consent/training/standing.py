@@ -7,16 +7,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.catalog.models import Party, Share, Track
+from service.consent.dates import said
 from service.consent.mandates.standing import verify_kept
 from service.consent.models import TrainingGrant
 from service.consent.refusals import (
     ConsentMissing,
-    ConsentRevoked,
     GrantExpired,
     GrantNotOpen,
     GrantNotYetValid,
     SignatureInvalid,
     TemplateMismatch,
+    TrainingWithdrawn,
 )
 from service.consent.training.payload import (
     TrainingPayload,
@@ -38,15 +39,15 @@ def signed_payload(session: Session, grant: TrainingGrant, *, sound: bool) -> Tr
 
     Checks the canonical form, the live generation, who owns the catalogue, and one valid signature
     of every one of them; with `sound` also that the audio is what was signed for (asked before
-    anything reads it). Raises `ConsentMissing`, `ConsentRevoked`, `SignatureInvalid`,
+    anything reads it). Raises `ConsentMissing`, `TrainingWithdrawn`, `SignatureInvalid`,
     `SignerNotRequired` or `TemplateMismatch`.
     """
     try:
         payload = decode_training(grant.payload)
     except ValueError as error:
-        raise SignatureInvalid("the grant's payload is not what was made for signing") from error
-    if payload.gen != grant.generation or grant.state == "revoked":
-        raise ConsentRevoked(f"training grant {grant.id} was revoked")
+        raise SignatureInvalid("the grant is not what was made for signing") from error
+    if payload.gen != grant.signed_generation or grant.state == "revoked":
+        raise TrainingWithdrawn("an owner took this consent to training back")
     if payload.jti != grant.id or payload.authorization_details.adapter != grant.adapter:
         raise TemplateMismatch("what was signed is not this grant")
     _require_signatures(session, grant, payload)
@@ -61,12 +62,12 @@ def verify_training(session: Session, grant: TrainingGrant, *, sound: bool) -> T
     """
     payload = signed_payload(session, grant, sound=sound)
     if grant.state != "open":
-        raise GrantNotOpen("not every party with a share has signed yet")
+        raise GrantNotOpen("not every owner has signed yet")
     moment = now()
     if moment < datetime.fromtimestamp(payload.nbf, UTC):
-        raise GrantNotYetValid(f"training grant {grant.id} begins at {grant.not_before}")
+        raise GrantNotYetValid(f"this consent to training begins on {said(grant.not_before)}")
     if moment >= end_of(payload):
-        raise GrantExpired(f"training grant {grant.id} ended at {end_of(payload)}")
+        raise GrantExpired(f"this consent to training ended on {said(end_of(payload))}")
     return payload
 
 
@@ -76,7 +77,7 @@ def end_of(payload: TrainingPayload) -> datetime:
 
 
 def require_live(session: Session, generations: Mapping[str, int], *, lock: bool = False) -> None:
-    """Raise `ConsentRevoked` unless every grant is open in its generation and in its dates.
+    """Raise `TrainingWithdrawn` unless every grant is open in its generation and in its dates.
 
     With `lock` their rows are held until the transaction ends, always in the same order.
     """
@@ -88,9 +89,9 @@ def require_live(session: Session, generations: Mapping[str, int], *, lock: bool
             query = query.with_for_update()
         row = session.execute(query).one_or_none()
         if row is None or row.state != "open" or row.generation != generation:
-            raise ConsentRevoked(f"the consent to training ({grant_id}) was revoked")
+            raise TrainingWithdrawn("the consent to train what plays here was taken back")
         if now() >= row.expires_at:
-            raise ConsentRevoked(f"the consent to training ({grant_id}) has ended")
+            raise TrainingWithdrawn("the consent to train what plays here has ended")
 
 
 def _require_signatures(session: Session, grant: TrainingGrant, payload: TrainingPayload) -> None:
@@ -111,10 +112,10 @@ def _require_catalogue(session: Session, payload: TrainingPayload, *, sound: boo
     for signed in payload.authorization_details.catalogue:
         track = session.get(Track, signed.id)
         if track is None:
-            raise TemplateMismatch(f"track {signed.id} of the catalogue is gone")
+            raise TemplateMismatch(f"“{signed.title}” is not here any more")
         if split_of(track) != signed.split:
-            raise ConsentMissing(f"{track.title!r} has other owners than when it was signed for")
+            raise ConsentMissing(f"“{track.title}” has other owners than when it was signed for")
         if sound and (
             track.audio_sha256 != signed.audio_sha256 or given_stems(track) != dict(signed.stems)
         ):
-            raise TemplateMismatch(f"the audio of {track.title!r} is not what was signed for")
+            raise TemplateMismatch(f"the audio of “{track.title}” is not what was signed for")

@@ -58,6 +58,7 @@ def test_our_own_token_is_taken(client: TestClient, keys: ServiceKeys, settings:
     assert ask(client, mint_token(keys, settings, "artist", "ada"))[0] == 200
 
 
+@pytest.mark.attack("malformed or foreign token")
 def test_no_token(client: TestClient) -> None:
     for headers in ({}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}):
         answer = client.get("/v1/tracks", headers=headers)
@@ -65,6 +66,7 @@ def test_no_token(client: TestClient) -> None:
         assert "www-authenticate" in answer.headers
 
 
+@pytest.mark.attack("expired")
 def test_expired(client: TestClient, keys: ServiceKeys, settings: Settings) -> None:
     token = mint_token(keys, settings, "artist", "ada", ttl=timedelta(minutes=-5))
     assert ask(client, token) == (401, "/problems/token-expired")
@@ -135,6 +137,31 @@ WRONG_CLAIMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
+@pytest.mark.attack("alg none", cases=["alg none"])
+@pytest.mark.attack("HMAC with the public key", cases=["HS256 with the public key"])
+@pytest.mark.attack("wrong typ", cases=["typ of a job token"])
+@pytest.mark.attack(
+    "malformed or foreign token",
+    cases=[
+        "RS256",
+        "ES256",
+        "foreign key",
+        "the key of job tokens",
+        "no token at all",
+        "two megabytes",
+    ],
+)
+@pytest.mark.attack(
+    "malformed or foreign token",
+    cases=[
+        "RS256",
+        "ES256",
+        "foreign key",
+        "the key of job tokens",
+        "no token at all",
+        "two megabytes",
+    ],
+)
 def test_forged_tokens(
     client: TestClient,
     keys: ServiceKeys,
@@ -144,6 +171,7 @@ def test_forged_tokens(
     assert ask(client, forge(keys, claims(settings))) == (401, "/problems/token-invalid")
 
 
+@pytest.mark.attack("wrong audience or issuer")
 def test_wrong_claims(client: TestClient, keys: ServiceKeys, settings: Settings) -> None:
     for what, change in WRONG_CLAIMS.items():
         found = ask(client, signed(keys, claims(settings, **change)))
@@ -155,6 +183,7 @@ def test_the_wrong_role(client: TestClient, keys: ServiceKeys, settings: Setting
     assert ask(client, token) == (403, "/problems/role-forbidden")
 
 
+@pytest.mark.attack("alg none")
 def test_an_allow_list_is_never_empty_nor_symmetric(database_url: str) -> None:
     for names in ((), ("none",), ("Ed25519", "HS256")):
         with pytest.raises(ValueError, match="public-key"):

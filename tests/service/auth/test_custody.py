@@ -33,6 +33,7 @@ def test_what_is_sealed_opens_again_and_shows_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "keys" / "custody.jwks").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.attack("stolen or lost key")
 def test_a_changed_or_moved_row_opens_nothing(tmp_path: Path) -> None:
     custody, key, other = Custody(_settings(tmp_path)), _key(), _key()
     sealed, name = custody.seal(key)

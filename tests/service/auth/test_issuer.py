@@ -99,6 +99,7 @@ def test_the_issuers_tokens_are_taken(
     assert (who.subject, who.role, who.territory) == ("user-7", "listener", "DE")
 
 
+@pytest.mark.attack("HMAC with the public key")
 def test_a_symmetric_key_in_the_set_verifies_nothing(issuer: Issuer, settings: Settings) -> None:
     secret = OctKey.generate_key(256)
     issuer.publish(secret, KEYS[0][1])
@@ -106,6 +107,7 @@ def test_a_symmetric_key_in_the_set_verifies_nothing(issuer: Issuer, settings: S
         verify_bearer(ServiceKeys.load(settings), settings, token(secret, "HS256"))
 
 
+@pytest.mark.attack("malformed or foreign token")
 def test_a_key_of_another_kind_than_the_algorithm(issuer: Issuer, settings: Settings) -> None:
     rsa = KEYS[3][1]
     issuer.publish(KEYS[0][1], rsa)
@@ -130,6 +132,7 @@ def test_a_new_key_is_found_and_invented_ones_are_no_load(issuer: Issuer) -> Non
     assert issuer.fetched == 2
 
 
+@pytest.mark.attack("malformed or foreign token")
 def test_a_withdrawn_key_stops_counting(issuer: Issuer) -> None:
     clock = [0.0]
     old, new = OKPKey.generate_key("Ed25519"), OKPKey.generate_key("Ed25519")
@@ -161,6 +164,7 @@ def test_a_set_that_cannot_be_read_fails_closed(
         verify_bearer(ServiceKeys.load(settings), settings, token(KEYS[0][1], "Ed25519"))
 
 
+@pytest.mark.attack("store down")
 def test_an_issuer_that_is_away_fails_closed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, jwks_url="http://127.0.0.1:9/jwks")
     with pytest.raises(IssuerUnavailable):

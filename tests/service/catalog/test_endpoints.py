@@ -87,6 +87,7 @@ def test_only_an_operator_registers_for_another(client: TestClient, bearer: Bear
     assert problem(party(client, bearer("artist", "ada"))) == (409, "party-exists")
 
 
+@pytest.mark.attack("secrets in logs or answers")
 def test_a_private_key_never_gets_in(client: TestClient, bearer: Bearer) -> None:
     private = OKPKey.generate_key("Ed25519").as_dict(private=True)
     answer = party(client, bearer("artist", "ada"), public_key=private)
@@ -121,6 +122,7 @@ def test_refused_tracks_leave_nothing(client: TestClient, bearer: Bearer) -> Non
     assert client.get("/v1/tracks", headers=ada).json() == {"items": []}
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_anothers_track_is_the_same_404_as_none(
     client: TestClient, story: Story, bearer: Bearer
 ) -> None:

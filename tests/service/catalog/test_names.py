@@ -28,6 +28,7 @@ from service.catalog.names import clean_file_name, clean_name
         "a\ue000",
     ],
 )
+@pytest.mark.attack("look-alike or hidden letters")
 def test_names_with_hidden_characters_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"empty|must not contain"):
         clean_name(name)
@@ -40,6 +41,7 @@ def test_names_of_the_world_are_taken(name: str) -> None:
     assert clean_name(f" {name} ") == unicodedata.normalize("NFC", name)
 
 
+@pytest.mark.attack("look-alike or hidden letters")
 def test_two_spellings_of_a_name_are_one() -> None:
     assert clean_name("Bjo\u0308rk") == clean_name("Bj\u00f6rk")
 
@@ -58,6 +60,7 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     "name",
     ["../song.wav", "a/b.wav", "a\\b.wav", "C:song.wav", ".", "..", "/etc/passwd", "x" * 256],
 )
+@pytest.mark.attack("path in a file name")
 def test_a_path_is_no_file_name(name: str) -> None:
     with pytest.raises(ValueError, match=r"path|longer"):
         clean_file_name(name)

@@ -38,6 +38,7 @@ def test_other_keys_are_refused(jwk: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("point", sorted(_SMALL_ORDER), ids=lambda point: point.hex()[:8])
 @pytest.mark.parametrize("sign_bit", [0, 0x80])
+@pytest.mark.attack("stolen or lost key")
 def test_keys_anybody_could_sign_with_are_refused(point: bytes, sign_bit: int) -> None:
     encoded = point[:31] + bytes([point[31] | sign_bit])
     with pytest.raises(ValidationError, match="small order"):

@@ -41,6 +41,7 @@ def test_a_fully_signed_grant_admits_a_listener(story: Story) -> None:
     assert admission.claims.params_sha256 == admission.choices.sha256()
 
 
+@pytest.mark.attack("token for another listener or job")
 def test_the_token_names_the_listener_only_pairwise(story: Story) -> None:
     granted = story.granted(quota_per_listener=10)
     lena = story.listener("lena@example.org")
@@ -64,6 +65,7 @@ def test_an_unknown_template_is_not_found(story: Story) -> None:
 
 
 @pytest.mark.parametrize("signers", [0, 1])
+@pytest.mark.attack("signature stripped")
 def test_one_signature_of_two_is_not_enough(story: Story, signers: int) -> None:
     owners = (story.owner("Ada"), story.owner("Small Label", "label"))
     track = story.track(*owners)
@@ -79,6 +81,7 @@ def test_one_signature_of_two_is_not_enough(story: Story, signers: int) -> None:
     story.admit(Granted(owners, track, template, 1, grant_id))
 
 
+@pytest.mark.attack("signature stripped")
 def test_a_row_set_to_open_by_hand_admits_nobody(story: Story) -> None:
     owners = (story.owner("Ada"), story.owner("Small Label", "label"))
     track = story.track(*owners)
@@ -88,11 +91,12 @@ def test_a_row_set_to_open_by_hand_admits_nobody(story: Story) -> None:
     with story.database.transaction() as session:
         session.get_one(Grant, grant_id).state = "open"
     with pytest.raises(ConsentMissing, match="Small Label"):
-        story.admit(Granted(owners, track, template, 1, grant_id))
+        story.admit(Granted(owners, track, template, 1, grant_id), owners[0].principal)
 
 
+@pytest.mark.attack("shares changed between check and use")
 def test_a_new_owner_in_the_registry_shuts_the_gate(story: Story) -> None:
-    """Behind the service's back; a change that it knows of is in test_ownership."""
+    """Behind the service's back; a change that it knows of is in ownership/."""
     granted = story.granted()
     heir = story.owner("Heir")
     with story.database.transaction() as session:
@@ -103,6 +107,7 @@ def test_a_new_owner_in_the_registry_shuts_the_gate(story: Story) -> None:
         story.admit(granted)
 
 
+@pytest.mark.attack("key of another party")
 def test_another_key_in_the_registry_voids_the_signature(story: Story) -> None:
     """The database may be changed behind the service's back: a key is what its name says."""
     granted = story.granted()
@@ -122,6 +127,7 @@ def test_another_key_in_the_registry_voids_the_signature(story: Story) -> None:
         story.admit(granted)
 
 
+@pytest.mark.attack("signature moved or changed")
 def test_other_audio_than_was_signed_for_is_a_mismatch(story: Story) -> None:
     granted = story.granted()
     story.set_track(granted.track_id, audio_sha256="0" * 64)
@@ -137,6 +143,7 @@ def test_a_listener_elsewhere_or_nowhere_is_refused(story: Story, territory: str
         story.admit(granted, story.listener(territory=territory))
 
 
+@pytest.mark.attack("expired")
 def test_the_signed_dates_bound_admission(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     granted = story.granted()
     begin = now()
@@ -149,6 +156,7 @@ def test_the_signed_dates_bound_admission(story: Story, monkeypatch: pytest.Monk
             story.admit(granted)
 
 
+@pytest.mark.attack("expired")
 def test_moved_dates_in_the_row_change_nothing(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +232,7 @@ def test_a_stem_that_nobody_can_make_is_refused_by_name(
     story.admit(granted)
 
 
+@pytest.mark.attack("work under a revoked grant")
 def test_a_revoked_grant_admits_nobody(story: Story) -> None:
     granted = story.granted()
     with story.database.transaction() as session:
@@ -232,6 +241,7 @@ def test_a_revoked_grant_admits_nobody(story: Story) -> None:
         story.admit(granted)
 
 
+@pytest.mark.attack("work under a revoked grant")
 def test_setting_a_revoked_row_back_to_open_revives_nothing(story: Story) -> None:
     granted = story.granted()
     with story.database.transaction() as session:

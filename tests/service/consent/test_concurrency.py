@@ -16,6 +16,7 @@ from tests.stories import Story
 WAIT = 20.0
 
 
+@pytest.mark.attack("two uses of a job token at once")
 def test_two_concurrent_uses_of_a_token_are_one(story: Story) -> None:
     admission = story.admit(story.granted())
     start = threading.Barrier(2)
@@ -34,6 +35,7 @@ def test_two_concurrent_uses_of_a_token_are_one(story: Story) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.attack("two uses of a job token at once")
 def test_the_second_use_waits_for_the_first_to_end(story: Story) -> None:
     """While the first use is uncommitted nobody knows; if it rolls back, the second one counts."""
     admission = story.admit(story.granted())
@@ -65,6 +67,7 @@ def test_the_second_use_waits_for_the_first_to_end(story: Story) -> None:
         two.result(WAIT)
 
 
+@pytest.mark.attack("limit of a grant passed")
 def test_twenty_at_once_against_a_quota_of_three_admit_three(story: Story) -> None:
     granted = story.granted(quota_per_listener=3)
     start = threading.Barrier(20)
@@ -125,6 +128,7 @@ def test_a_rolled_back_admission_takes_no_place(story: Story) -> None:
     story.admit(granted)
 
 
+@pytest.mark.attack("older template version")
 def test_a_new_grant_or_version_is_no_new_quota(story: Story) -> None:
     granted = story.granted(quota_per_listener=1)
     story.admit(granted)
@@ -137,6 +141,7 @@ def test_a_new_grant_or_version_is_no_new_quota(story: Story) -> None:
         story.admit(granted)
 
 
+@pytest.mark.attack("publishing against a revocation")
 def test_a_revocation_and_a_publication_have_one_order(story: Story) -> None:
     """Whoever holds the grant's row first wins; the other sees what was decided."""
     granted = story.granted()

@@ -58,18 +58,21 @@ def test_every_stage_gets_its_permit(story: Story) -> None:
         assert given.checkpoints == dict(admission.claims.ckpt)
 
 
+@pytest.mark.attack("job token replayed")
 def test_a_token_is_used_once(story: Story) -> None:
     admission, _ = running(story)
     with pytest.raises(JobTokenReplayed):
         consume(story, admission.token, admission.claims.job)
 
 
+@pytest.mark.attack("token for another listener or job")
 def test_a_token_is_for_its_own_job(story: Story) -> None:
     admission = story.admit(story.granted())
     with pytest.raises(JobTokenInvalid):
         consume(story, admission.token, "job_other")
 
 
+@pytest.mark.attack("job token replayed")
 def test_a_second_token_for_a_job_is_a_replay(story: Story) -> None:
     admission, _ = running(story)
     claims = admission.claims.model_copy(update={"jti": "tok_another"})
@@ -77,6 +80,7 @@ def test_a_second_token_for_a_job_is_a_replay(story: Story) -> None:
         consume(story, job_tokens.mint(story.keys, claims), claims.job)
 
 
+@pytest.mark.attack("job token replayed")
 def test_a_token_that_was_never_accepted_opens_no_stage(story: Story) -> None:
     admission = story.admit(story.granted())
     assert admission.choices is not None
@@ -96,6 +100,7 @@ def test_a_rolled_back_acceptance_leaves_the_token_unused(story: Story) -> None:
     consume(story, admission.token, admission.claims.job)
 
 
+@pytest.mark.attack("expired")
 def test_an_expired_token_is_not_accepted(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     past = now() - timedelta(seconds=job_tokens.LIFETIME_SECONDS + 60)
     monkeypatch.setattr(gate, "now", lambda: past)
@@ -105,6 +110,7 @@ def test_an_expired_token_is_not_accepted(story: Story, monkeypatch: pytest.Monk
         consume(story, admission.token, admission.claims.job)
 
 
+@pytest.mark.attack("expired")
 def test_expiry_bounds_admission_only_and_the_deadline_the_rest(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +126,7 @@ def test_expiry_bounds_admission_only_and_the_deadline_the_rest(
 
 
 @pytest.mark.parametrize("stage", ["ingest", "upload", "listen", "everything", ""])
+@pytest.mark.attack("stage skipped or not granted")
 def test_a_stage_that_was_not_granted(story: Story, stage: str) -> None:
     admission, choices = running(story)
     with pytest.raises(StageNotPermitted):
@@ -137,6 +144,7 @@ def test_a_stage_that_was_not_granted(story: Story, stage: str) -> None:
         {"format": "mp3"},
     ],
 )
+@pytest.mark.attack("choices changed after admission")
 def test_changed_choices_get_no_permit(story: Story, change: dict[str, Any]) -> None:
     admission, choices = running(story, seed=7)
     with pytest.raises(ChoicesChanged):
@@ -145,6 +153,7 @@ def test_changed_choices_get_no_permit(story: Story, change: dict[str, Any]) -> 
         permit(story, admission.token, "regenerate", None)
 
 
+@pytest.mark.attack("work under a revoked grant")
 def test_revocation_stops_running_and_waiting_jobs(story: Story) -> None:
     granted = story.granted()
     accepted, waiting = story.admit(granted), story.admit(granted)
@@ -168,6 +177,7 @@ def test_revocation_stops_running_and_waiting_jobs(story: Story) -> None:
         consume(story, waiting.token, waiting.claims.job)
 
 
+@pytest.mark.attack("work under a revoked grant")
 def test_an_unknown_grant_is_as_good_as_revoked(story: Story) -> None:
     admission, choices = running(story)
     assert admission.claims.grant is not None
@@ -281,6 +291,59 @@ def test_the_forgers_tools_work_when_nothing_is_changed(story: Story) -> None:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
+@pytest.mark.attack("alg none", cases=["alg none", "no signature"])
+@pytest.mark.attack(
+    "HMAC with the public key", cases=["HS256 with the public key", "HS256 with the public PEM"]
+)
+@pytest.mark.attack("wrong typ", cases=["typ of a bearer token"])
+@pytest.mark.attack("expired", cases=["no expiry", "expiry that never comes"])
+@pytest.mark.attack(
+    "wrong audience or issuer",
+    cases=["another audience", "audiences", "no audience", "another issuer"],
+)
+@pytest.mark.attack(
+    "malformed or foreign token",
+    cases=[
+        "foreign key",
+        "foreign key in the header",
+        "ES256",
+        "another kid",
+        "extra header",
+        "no id",
+        "no job",
+        "unknown claim",
+        "stages as text",
+        "not a token",
+        "empty",
+        "five parts",
+        "huge",
+    ],
+)
+@pytest.mark.attack(
+    "HMAC with the public key", cases=["HS256 with the public key", "HS256 with the public PEM"]
+)
+@pytest.mark.attack(
+    "wrong audience or issuer",
+    cases=["another audience", "audiences", "no audience", "another issuer"],
+)
+@pytest.mark.attack(
+    "malformed or foreign token",
+    cases=[
+        "foreign key",
+        "foreign key in the header",
+        "ES256",
+        "another kid",
+        "extra header",
+        "no id",
+        "no job",
+        "unknown claim",
+        "stages as text",
+        "not a token",
+        "empty",
+        "five parts",
+        "huge",
+    ],
+)
 def test_forged_tokens_are_refused_everywhere(story: Story, forge: Forge) -> None:
     admission, choices = running(story)
     claims = admission.claims.model_dump(mode="json")
@@ -292,6 +355,7 @@ def test_forged_tokens_are_refused_everywhere(story: Story, forge: Forge) -> Non
             permit(story, token, "mix", choices)
 
 
+@pytest.mark.attack("malformed or foreign token")
 def test_another_services_token_is_foreign(story: Story) -> None:
     admission, choices = running(story)
     other = ServiceKeys(job=OKPKey.generate_key("Ed25519", auto_kid=True), bearer=None)
@@ -300,6 +364,7 @@ def test_another_services_token_is_foreign(story: Story) -> None:
         permit(story, token, "mix", choices)
 
 
+@pytest.mark.attack("choices changed after admission")
 def test_a_tampered_payload_breaks_the_signature(story: Story) -> None:
     admission, choices = running(story)
     head, body, signature = admission.token.split(".")

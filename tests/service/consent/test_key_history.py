@@ -110,6 +110,7 @@ def test_what_a_replaced_key_signed_stays_good(story: Story) -> None:
     story.admit(granted)
 
 
+@pytest.mark.attack("stolen or lost key")
 def test_a_retired_keys_signature_counts_only_from_before(story: Story) -> None:
     granted = story.granted()
     ada = granted.owners[0]
@@ -163,6 +164,7 @@ def test_a_party_never_has_two_active_keys(story: Story) -> None:
         )
 
 
+@pytest.mark.attack("stolen or lost key")
 def test_a_lost_key_shuts_the_gate_until_its_party_signs_again(story: Story) -> None:
     granted = story.granted(quota_per_listener=10)
     ada, label = granted.owners
@@ -171,7 +173,7 @@ def test_a_lost_key_shuts_the_gate_until_its_party_signs_again(story: Story) -> 
         gate.consume(session, story.keys, job.token, "job_1")
     assert lose(story, ada, now() - timedelta(days=1)) == {ada.key.thumbprint()}
     with pytest.raises(KeyLost, match="Ada must sign again") as refused:
-        story.admit(granted)
+        story.admit(granted, ada.principal)
     assert refused.value.extensions["changed_by"] == "Ada"
     assert refused.value.extensions["limit"]
     # Running work stops at once, as after a revocation.
@@ -229,11 +231,12 @@ def test_two_lost_keys_are_two_signatures_to_give_again(story: Story) -> None:
         payload = session.get_one(Grant, granted.grant_id).payload
     assert story.sign(renewed[0], granted.grant_id, payload) == "collecting"
     with pytest.raises(KeyLost, match="Small Label must sign again"):
-        story.admit(granted)
+        story.admit(granted, renewed[0].principal)
     assert story.sign(renewed[1], granted.grant_id, payload) == "open"
     story.admit(granted)
 
 
+@pytest.mark.attack("stolen or lost key")
 def test_a_thief_who_changed_the_key_gains_nothing(story: Story) -> None:
     """Keys that the stolen one let in fall with it, and all that they signed."""
     granted = story.granted()
@@ -314,6 +317,7 @@ def test_losses_and_recoveries_that_are_refused(story: Story) -> None:
         assert key.introduction["operator"] == "op"
 
 
+@pytest.mark.attack("key of another party")
 def test_the_key_of_another_party_signs_nothing_here(story: Story) -> None:
     """A kid is looked up among all keys; it still has to be the signer's own."""
     granted = story.granted()

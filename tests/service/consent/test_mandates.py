@@ -159,6 +159,7 @@ def test_ending_it_ends_what_was_signed_under_it(story: Story, ada: Owner, label
     assert story.admit(granted).claims.grant is not None
 
 
+@pytest.mark.attack("mandate overstepped")
 def test_an_ended_mandate_is_asked_for_at_the_gate_too(
     story: Story, ada: Owner, label: Owner
 ) -> None:
@@ -187,6 +188,7 @@ TOMORROW = timedelta(days=1)
         ({"not_before": TOMORROW}, MandateInsufficient),
     ],
 )
+@pytest.mark.attack("mandate overstepped")
 def test_only_what_it_names(
     story: Story, ada: Owner, label: Owner, change: Change, refusal: type[Exception]
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_named_track_is_covered(story: Story, ada: Owner, label: Owner) -> Non
 
 
 @SQLITE
+@pytest.mark.attack("mandate overstepped")
 def test_signatures_under_a_mandate_that_are_refused(
     story: Story, ada: Owner, label: Owner
 ) -> None:
@@ -256,6 +259,7 @@ def test_signatures_under_a_mandate_that_are_refused(
 
 
 @SQLITE
+@pytest.mark.attack("mandate overstepped")
 def test_nobody_gives_a_mandate_in_anothers_name(story: Story, ada: Owner, label: Owner) -> None:
     eve = story.owner("Eve")
     mandate = composed(story, ada, label)
@@ -282,6 +286,7 @@ def test_nobody_gives_a_mandate_in_anothers_name(story: Story, ada: Owner, label
 
 
 @SQLITE
+@pytest.mark.attack("another tenant's things by identifier")
 def test_mandates_are_seen_and_ended_by_the_two_alone(
     story: Story, ada: Owner, label: Owner
 ) -> None:
@@ -301,6 +306,7 @@ def test_mandates_are_seen_and_ended_by_the_two_alone(
 
 
 @SQLITE
+@pytest.mark.attack("signature moved or changed")
 def test_a_mandate_changed_in_the_database_signs_nothing(
     story: Story, ada: Owner, label: Owner
 ) -> None:
@@ -370,6 +376,7 @@ def test_the_grantors_own_signature_takes_the_agents_place(
     story.admit(Granted((ada,), "", template, 1, grant[0]))
 
 
+@pytest.mark.attack("stolen or lost key")
 def test_a_mandate_that_a_lost_key_signed_signs_nothing(
     story: Story, ada: Owner, label: Owner
 ) -> None:
@@ -383,7 +390,7 @@ def test_a_mandate_that_a_lost_key_signed_signs_nothing(
         assert session.get_one(Mandate, mandate[0]).state == "collecting"
         assert session.get_one(Grant, grant[0]).state == "collecting"
     with pytest.raises(KeyLost, match="Ada"):
-        story.admit(Granted((ada,), "", template, 1, grant[0]))
+        story.admit(Granted((ada,), "", template, 1, grant[0]), ada.principal)
     with pytest.raises((KeyLost, NotFound)):
         sign_for(story, ada, label, mandate, grant)
     # An agent's lost key voids what it signed, and not the mandate.
@@ -398,13 +405,18 @@ def test_a_mandate_that_a_lost_key_signed_signs_nothing(
         assert session.get_one(Grant, other[0]).state == "collecting"
 
 
+@pytest.mark.attack("mandate overstepped")
 def test_training_only_where_it_is_named(story: Story, ada: Owner, label: Owner) -> None:
     training = TrainingStory(story)
     track = story.track(ada)
     grant = training.grant(ada, track)
     remix_only = given(story, ada, label)
-    with pytest.raises(MandateInsufficient):
+    with pytest.raises(NotFound):
         sign_for(story, ada, label, remix_only, grant, TRAINING_TYPE)
+    # Nor where the agent sees the grant as an owner.
+    shared = training.grant(ada, story.track(ada, label), adapter="shared-drums")
+    with pytest.raises(MandateInsufficient):
+        sign_for(story, ada, label, remix_only, shared, TRAINING_TYPE)
     mandate = given(story, ada, label, purposes=["remix", "training"])
     assert sign_for(story, ada, label, mandate, grant, TRAINING_TYPE) == "open"
     training.permit(grant[0])
@@ -456,6 +468,7 @@ def test_many_ends_and_signatures_at_once_leave_nothing_open(
     assert states <= {"revoked", "collecting"}
 
 
+@pytest.mark.attack("key of another party")
 def test_a_key_that_is_in_no_mandate_is_not_taken_for_the_agents(
     story: Story, ada: Owner, label: Owner
 ) -> None:

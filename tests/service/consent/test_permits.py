@@ -38,6 +38,7 @@ def test_owners_send_audio_and_nobody_else(story: Story) -> None:
             given(story, lambda s, w=stranger: gate.permit_upload(s, w, granted.track_id))
 
 
+@pytest.mark.attack("token for another listener or job")
 def test_a_listeners_token_with_an_owners_subject_owns_nothing(story: Story) -> None:
     """Roles are not mixed: the party's own subject in the listener's role is a listener."""
     granted = story.granted()
@@ -125,6 +126,7 @@ def test_publishing_needs_its_own_permit_and_a_lock_that_holds(story: Story) -> 
         gate.lock_for_publish(session, listening)
 
 
+@pytest.mark.attack("store down")
 def test_a_store_that_is_down_opens_nothing(story: Story) -> None:
     """No answer is no consent: every question fails, none of them with a Permit."""
     permit = _publishing(story, story.granted())
@@ -153,6 +155,7 @@ def test_who_may_revoke(story: Story, who: str) -> None:
         assert kept.revoked_at is not None
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_strangers_revoke_nothing(story: Story) -> None:
     granted = story.granted()
     for stranger in (story.owner("Eve").principal, story.listener()):

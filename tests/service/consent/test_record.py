@@ -97,6 +97,7 @@ def test_what_is_not_there_concerns_nobody(story: Story) -> None:
     assert read(story, OPERATOR) == []
 
 
+@pytest.mark.attack("store down")
 def test_a_decision_that_cannot_be_recorded_is_not_taken(story: Story) -> None:
     granted = story.granted()
 
@@ -121,6 +122,7 @@ def test_hearing_the_same_thing_again_is_one_decision(story: Story) -> None:
     assert doors(read(story, OPERATOR)) == [("listen", True, None)] * 3
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_only_those_it_concerns_can_read_a_decision(story: Story) -> None:
     granted, other = story.granted(), story.granted()
     lena, mia = story.listener("lena"), story.listener("mia")

@@ -1,5 +1,6 @@
 """`reprise keys` and `reprise sign`: what is shown is what is signed, and nothing else is."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def document(tmp_path: Path, payload: bytes, **more: Any) -> Path:
     return file
 
 
+@pytest.mark.attack("symlink in a folder")
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path, story: Story) -> None:
     file = tmp_path / "ada.jwk"
     made = run("keys", "new", file)
@@ -151,7 +153,11 @@ def test_every_term_is_shown(story: Story) -> None:
     ):
         assert terms.get(name) != other
         document = json.loads(plain)
-        document["authorization_details"]["terms"][name] = other
+        details = document["authorization_details"]
+        details["terms"][name] = other
+        version = {"template": details["template"], "track": details["track"]["id"]}
+        canonical = rfc8785.dumps({**version, "terms": details["terms"]})
+        details["template_sha256"] = hashlib.sha256(canonical).hexdigest()
         changed = set(read(rfc8785.dumps(document)).lines)
         assert changed != shown, name
 
@@ -165,6 +171,7 @@ def _with(payload: bytes, path: tuple[str, ...], value: Any) -> bytes:
     return rfc8785.dumps(document)
 
 
+@pytest.mark.attack("canonicalisation trick")
 def test_what_must_not_be_signed_is_refused(tmp_path: Path, story: Story) -> None:
     ada = story.owner("Ada")
     payload = story.grant(ada, story.template(ada, story.track(ada)))[1]
@@ -179,8 +186,8 @@ def test_what_must_not_be_signed_is_refused(tmp_path: Path, story: Story) -> Non
         (payload.replace(b'"gen":1', b'"gen":' + b"9" * 400), "canonical"),
         (payload.replace(b'"gen":1', b'"gen":1e999'), "canonical"),
         (_with(payload, (details, "also"), "everything"), "also"),
-        (_with(payload, ("exp",), "4102444800"), "does not write"),
-        (_with(payload, (details, "terms", "commercial"), "no"), "does not write"),
+        (_with(payload, ("exp",), "4102444800"), "valid integer"),
+        (_with(payload, (details, "terms", "commercial"), "no"), "valid boolean"),
         (_with(payload, (details, "training"), "allowed"), "training"),
         (_with(payload, (details, "voice_cloning"), True), "voice_cloning"),
         (_with(payload, title, "Song\x1b[2K\x1b[1A"), "U+001B"),
@@ -188,6 +195,11 @@ def test_what_must_not_be_signed_is_refused(tmp_path: Path, story: Story) -> Non
         (_with(payload, title, "Song\nUse  not commercial"), "U+000A"),
         (_with(payload, ("exp",), 10**14), "time"),
         (_with(payload, (details, "type"), "other"), "no grant"),
+        (_with(payload, (details, "terms", "commercial"), True), "terms are not those"),
+        (_with(payload, (details, "template"), "tpl"), "no version"),
+        (_with(payload, (details, "template"), "tpl@" + "9" * 5000), "no version"),
+        (_with(payload, (details, "track", "id"), "another"), "terms are not those"),
+        (_with(payload, (details, "ownership", "sha256"), "0" * 64), "shares are not those"),
         (b"[]", "no grant"),
         (b"7", "no grant"),
         (b"[" * 100_000, ""),
@@ -284,3 +296,21 @@ def test_a_key_that_the_document_does_not_name_is_pointed_out(tmp_path: Path, st
     shown = run("sign", document(tmp_path, payload), "--key", key, "--yes")
     assert "none of those the document was made for" in spoken(shown)
     assert "Others can read" in spoken(shown)
+
+
+def test_a_signature_never_takes_the_place_of_what_was_read(tmp_path: Path, story: Story) -> None:
+    """Not even by another name: the key's file may be its only copy."""
+    ada = story.owner("Ada")
+    _, payload = story.grant(ada, story.template(ada, story.track(ada)))
+    key, asked = key_file(tmp_path, ada), document(tmp_path, payload)
+    other = tmp_path / "other.jwk"
+    other.hardlink_to(key)
+    before = (key.read_bytes(), asked.read_bytes())
+    for out in (key, asked, other):
+        refused = run("sign", asked, "--key", key, "--out", out, "--yes")
+        assert refused.exit_code == 1
+        assert "another file" in spoken(refused)
+    assert (key.read_bytes(), asked.read_bytes()) == before
+    out = tmp_path / "signature.json"
+    assert run("sign", asked, "--key", key, "--out", out, "--yes").exit_code == 0
+    assert run("sign", asked, "--key", key, "--out", out, "--yes").exit_code == 0

@@ -147,6 +147,23 @@ FORGERIES: dict[str, tuple[Forge, type[Exception]]] = {
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("forge", "refusal"), FORGERIES.values(), ids=FORGERIES.keys())
+@pytest.mark.attack("alg none", cases=["alg none"])
+@pytest.mark.attack("HMAC with the public key", cases=["HMAC with the public key"])
+@pytest.mark.attack("wrong typ", cases=["typ of a job token", "no typ"])
+@pytest.mark.attack("key of another party", cases=["signed by another", "kid of nobody"])
+@pytest.mark.attack("signature stripped", cases=["over fewer signers"])
+@pytest.mark.attack(
+    "signature moved or changed", cases=["over other bytes", "a flipped bit", "unencoded payload"]
+)
+@pytest.mark.attack(
+    "key or address in a header", cases=["key in the header", "key by address", "crit"]
+)
+@pytest.mark.attack(
+    "signature moved or changed", cases=["over other bytes", "a flipped bit", "unencoded payload"]
+)
+@pytest.mark.attack(
+    "key or address in a header", cases=["key in the header", "key by address", "crit"]
+)
 def test_forged_signatures_are_refused_and_kept_nowhere(
     story: Story, forge: Forge, refusal: type[Exception]
 ) -> None:
@@ -174,12 +191,14 @@ def test_both_names_of_the_algorithm_are_taken(story: Story, alg: str) -> None:
     story.admit(Granted((ada, label), "", template, 1, grant_id))
 
 
+@pytest.mark.attack("key of another party")
 def test_nobody_signs_in_anothers_name(story: Story) -> None:
     ada, label, _, grant_id, payload = collecting(story)
     with pytest.raises(SignerNotRequired):
         post(story, label.principal, grant_id, sign_payload(payload, ada.key))
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_a_stranger_sees_no_grant_to_sign(story: Story) -> None:
     _, _, _, grant_id, payload = collecting(story)
     eve = story.owner("Eve")
@@ -187,6 +206,7 @@ def test_a_stranger_sees_no_grant_to_sign(story: Story) -> None:
         post(story, eve.principal, grant_id, sign_payload(payload, eve.key))
 
 
+@pytest.mark.attack("shares changed between check and use")
 def test_an_owner_of_nothing_signs_nothing(story: Story) -> None:
     """A listed signer whose share was sold since is no longer one who must (or may) sign."""
     _ada, label, _, grant_id, payload = collecting(story)
@@ -203,6 +223,7 @@ def test_signing_twice_is_signing_once(story: Story) -> None:
         assert story.sign(ada, grant_id, payload) == "collecting"
 
 
+@pytest.mark.attack("work under a revoked grant")
 def test_a_revoked_grant_collects_nothing(story: Story) -> None:
     ada, label, _, grant_id, payload = collecting(story)
     story.sign(ada, grant_id, payload)
@@ -212,6 +233,7 @@ def test_a_revoked_grant_collects_nothing(story: Story) -> None:
         story.sign(label, grant_id, payload)
 
 
+@pytest.mark.attack("signature moved or changed")
 def test_audio_changed_while_collecting_does_not_open(story: Story) -> None:
     ada, label, _, grant_id, payload = collecting(story)
     story.sign(ada, grant_id, payload)
@@ -222,6 +244,7 @@ def test_audio_changed_while_collecting_does_not_open(story: Story) -> None:
         story.sign(label, grant_id, payload)
 
 
+@pytest.mark.attack("signature stripped")
 def test_a_database_with_fewer_signers_admits_nobody(story: Story) -> None:
     """Whoever can write to the database still cannot drop the label from the signers."""
     ada, label, template, grant_id, payload = collecting(story)
@@ -243,7 +266,7 @@ def test_a_database_with_fewer_signers_admits_nobody(story: Story) -> None:
             )
         )
     with pytest.raises(ConsentMissing, match="Small Label"):
-        story.admit(Granted((ada, label), "", template, 1, grant_id))
+        story.admit(Granted((ada, label), "", template, 1, grant_id), ada.principal)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +285,8 @@ def test_a_database_with_fewer_signers_admits_nobody(story: Story) -> None:
     ],
 )
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.attack("signature moved or changed")
+@pytest.mark.attack("older template version")
 def test_a_payload_changed_in_the_database_admits_nobody(
     story: Story, path: tuple[str, ...], value: Any, refusal: type[Exception]
 ) -> None:
@@ -279,6 +304,7 @@ def test_a_payload_changed_in_the_database_admits_nobody(
         story.admit(granted)
 
 
+@pytest.mark.attack("signature moved or changed")
 def test_signatures_moved_from_another_grant_open_nothing(story: Story) -> None:
     granted = story.granted()
     ada = granted.owners[0]

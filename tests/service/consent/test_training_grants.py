@@ -100,6 +100,7 @@ def test_a_remix_grant_never_allows_training(training: TrainingStory) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.attack("wrong typ")
 def test_a_signature_of_the_other_kind_counts_for_nothing(
     training: TrainingStory, pair: tuple[Owner, Owner]
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_signature_of_the_other_kind_counts_for_nothing(
         ("another's signature", SignatureInvalid),
     ],
 )
+@pytest.mark.attack("signature moved or changed")
 def test_what_changed_since_it_was_signed_is_not_allowed(
     training: TrainingStory, pair: tuple[Owner, Owner], attack: str, refusal: type[Exception]
 ) -> None:
@@ -210,6 +212,7 @@ def test_revoking_reaches_a_permit_that_was_given(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.attack("store down")
 def test_a_store_that_is_down_allows_nothing(training: TrainingStory) -> None:
     grant_id = training.granted(training.story.owner("Ada"))
     permit = next(iter(training.permit(grant_id).permits.values()))

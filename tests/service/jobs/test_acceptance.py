@@ -59,6 +59,7 @@ def test_a_finished_job_makes_room(house: House) -> None:
     assert house.job(house.ask(grant)).state == JobState.QUEUED
 
 
+@pytest.mark.attack("two uses of a job token at once")
 def test_a_token_makes_one_job_however_many_try_at_once(house: House) -> None:
     grant = house.grant()
     job_id = new_id("job")
@@ -84,6 +85,7 @@ def test_a_token_makes_one_job_however_many_try_at_once(house: House) -> None:
     assert house.count(Job) == house.count(OutboxRow) == 1
 
 
+@pytest.mark.attack("token for another listener or job")
 def test_a_token_is_not_good_for_another_job(house: House) -> None:
     grant = house.grant()
     admission = house.admit(grant, new_id("job"))
@@ -131,6 +133,7 @@ def test_a_job_ends_once_and_with_a_reason(house: House) -> None:
     assert house.count(OutboxRow) == 0
 
 
+@pytest.mark.attack("secrets in logs or answers")
 def test_the_token_never_stands_in_an_event_or_its_repr(house: House) -> None:
     job = house.job(house.ask(house.grant()))
     told = repr([event.data for event in house.events(job.id)])

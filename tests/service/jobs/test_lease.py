@@ -53,6 +53,21 @@ def test_a_stale_worker_writes_nothing(house: House) -> None:
     assert (job.state, job.lease_owner, job.attempts) == (JobState.RUNNING, "quick", 2)
 
 
+def test_a_lease_that_was_given_up_is_not_revived(house: House) -> None:
+    """A renewal that comes late would keep the next stage waiting for as long as a lease lasts."""
+    job_id = house.ask(house.grant())
+    lease = claim(house, job_id)
+    assert lease is not None
+    with house.database.transaction() as session:
+        leases.hold(session, lease)
+        leases.release(session, lease)
+    for act in (leases.hold, leases.release, lambda s, lease: leases.renew(s, lease, seconds=9.0)):
+        with pytest.raises(StaleLease), house.database.transaction() as session:
+            act(session, lease)
+    assert house.job(job_id).lease_expires_at is None
+    assert claim(house, job_id, "next") is not None
+
+
 def test_nobody_writes_after_the_end(house: House) -> None:
     job_id = house.ask(house.grant())
     lease = claim(house, job_id)
@@ -74,6 +89,7 @@ def test_a_renewed_lease_is_not_taken_over(house: House) -> None:
     assert claim(house, job_id, "w2") is None
 
 
+@pytest.mark.attack("stage skipped or not granted")
 def test_another_stage_is_not_claimed(house: House) -> None:
     job_id = house.ask(house.grant())
     with house.database.transaction() as session:

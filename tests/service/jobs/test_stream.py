@@ -81,6 +81,7 @@ def test_a_reader_waits_without_seeing_what_is_not_committed(house: House) -> No
 @pytest.mark.parametrize(
     "header", ["-1", "x", "1.5", "٣", "9" * 40, "1 2", "0" * 5000, "0" * 11 + "9" * 30]
 )
+@pytest.mark.attack("events of another's job")
 def test_a_last_event_id_that_is_no_number_is_refused(header: str) -> None:
     with pytest.raises(LastEventIdInvalid):
         parse_last_event_id(header)

@@ -55,6 +55,7 @@ def test_from_asking_to_signing(parlour: Parlour, client: TestClient) -> None:
     assert not parlour.objects.exists(file.sha256), "swept once it was answered"
 
 
+@pytest.mark.attack("another tenant's things by identifier")
 def test_nobody_else_finds_it(parlour: Parlour, client: TestClient) -> None:
     draft = parlour.draft()
     job_id = parlour.preview(draft)
@@ -121,3 +122,20 @@ def test_a_discarded_draft(parlour: Parlour, client: TestClient) -> None:
         assert {"limit", "changed_by"} <= refused.json().keys()
     listed = client.get(f"{draft.url}/previews", headers=owner).json()["items"]
     assert [(item["id"], item["file"]) for item in listed] == [(job_id, None)]
+
+
+def test_an_answer_without_bytes_is_heard_by_nobody(parlour: Parlour, client: TestClient) -> None:
+    """A signature keeps what its party heard; who names the file's hash has not heard it."""
+    draft = parlour.draft()
+    job_id = parlour.preview(draft)
+    file = parlour.publish(job_id)
+    owner = parlour.story.headers(draft.owners[0].principal)
+    place = f"/v1/previews/{job_id}"
+    known = client.get(f"{place}/audio", headers={**owner, "If-None-Match": f'"{file.sha256}"'})
+    assert (known.status_code, known.content) == (304, b"")
+    assert client.get(place, headers=owner).json()["heard_at"] is None
+    past = client.get(f"{place}/audio", headers={**owner, "Range": "bytes=999999-"})
+    assert past.status_code == 416
+    assert client.get(place, headers=owner).json()["heard_at"] is None
+    assert client.get(f"{place}/audio", headers=owner).status_code == 200
+    assert client.get(place, headers=owner).json()["heard_at"] is not None

@@ -78,6 +78,7 @@ def test_what_was_never_a_preview_is_none(parlour: Parlour) -> None:
 
 
 @SQLITE
+@pytest.mark.attack("stage skipped or not granted")
 def test_a_previews_permit_publishes_no_remix_and_the_reverse(parlour: Parlour) -> None:
     draft = parlour.draft()
     preview = parlour.preview(draft)
@@ -173,6 +174,7 @@ def race(parlour: Parlour, draw: random.Random, start_of_discard: float) -> set[
     return set(at_return.values())
 
 
+@pytest.mark.attack("publishing against a revocation")
 def test_nothing_is_published_after_a_discard_has_returned(parlour: Parlour) -> None:
     draw = random.Random(5)
     outcomes: set[str] = set()

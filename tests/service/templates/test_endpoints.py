@@ -90,3 +90,37 @@ def test_a_version_states_the_controls_that_were_left_out(client: TestClient, st
         "swing": True,
         "redo_seconds": {"min": 0.0, "max": 20.0},
     }
+
+
+def test_options_are_what_a_template_can_name(
+    client: TestClient, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = story.owner("Ada")
+    headers = story.headers(ada.principal)
+    path = "/v1/template-options"
+    offered = client.get(path, headers=headers).json()
+    named = {card["name"]: card for card in offered["checkpoints"]}
+    assert named["test-drums"]["styles"] == ["rock", "brushed jazz", "funk"]
+    assert named["test-controls"]["controls"] == ["density", "fills", "swing"]
+    assert named["test-separator"]["sources"] == ["drums", "bass", "other", "vocals"]
+    assert named["test-non-commercial"]["commercial_use"] is False
+    assert "test-drums-codec" not in named, "a template names no codec"
+    assert client.get(path, headers=story.headers(story.listener())).status_code == 403
+    assert client.get(path).status_code == 401
+
+    # The fee that is told is the fee that binds.
+    assert offered["platform_fee_ppm"] == 0
+    settings = client.app.state.settings  # type: ignore[attr-defined]
+    monkeypatch.setattr(settings, "platform_fee_ppm", 150_000)
+    assert client.get(path, headers=headers).json()["platform_fee_ppm"] == 150_000
+    price = {"currency": "EUR", "per_remix": 99, "platform_fee_ppm": 149_999}
+    terms = {**TERMS, "commercial": True, "price": price}
+    body = {"track_id": story.track(ada), "terms": terms}
+    refused = client.post("/v1/templates", json=body, headers=headers)
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/price-not-possible")
+    price["platform_fee_ppm"] = 150_000
+    made = client.post("/v1/templates", json=body, headers=headers)
+    assert made.status_code == 201, made.text
+    price["platform_fee_ppm"] = 0
+    again = f"/v1/templates/{made.json()['template_id']}/versions"
+    assert client.post(again, json={"terms": terms}, headers=headers).status_code == 422

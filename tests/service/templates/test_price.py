@@ -79,6 +79,18 @@ def test_nothing_is_left_for_a_side_that_is_not_there() -> None:
     check_price(price, track("recording", "composition"), commercial=True)
 
 
+@pytest.mark.parametrize(("stated", "fits"), [(0, False), (149_999, False), (150_000, True)])
+def test_no_price_states_less_for_the_platform_than_it_keeps(stated: int, fits: bool) -> None:
+    price = Price(currency="EUR", platform_fee_ppm=stated)
+    if fits:
+        check_price(price, track("recording"), commercial=True, platform_fee_ppm=150_000)
+        return
+    with pytest.raises(PriceNotPossible, match="150,000 ppm") as refused:
+        check_price(price, track("recording"), commercial=True, platform_fee_ppm=150_000)
+    assert refused.value.document()["changed_by"] == "the operator"
+    assert refused.value.document()["limit"] == "price.platform_fee_ppm"
+
+
 @ONE
 def test_a_price_that_cannot_be_paid_leaves_no_template(story: Story) -> None:
     ada = story.owner("Ada")

@@ -23,6 +23,7 @@ def made(story: Story) -> tuple[str, str]:
         return template, session.get_one(TemplateVersion, (template, 1)).sha256
 
 
+@pytest.mark.attack("older template version")
 def test_the_orm_refuses(story: Story) -> None:
     template, _ = made(story)
     with pytest.raises(TemplateVersionImmutable), story.database.transaction() as session:
@@ -31,6 +32,7 @@ def test_the_orm_refuses(story: Story) -> None:
         session.delete(session.get_one(TemplateVersion, (template, 1)))
 
 
+@pytest.mark.attack("older template version")
 def test_the_database_refuses(story: Story) -> None:
     template, sha256 = made(story)
     for statement in (

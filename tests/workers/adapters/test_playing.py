@@ -132,7 +132,7 @@ def test_revoking_the_training_refuses_unloads_and_deletes(
 
     atelier.training.revoke(label.principal, grant_id)
     assert atelier.adapter(card.name).state == "marked"
-    with pytest.raises(ConsentRevoked, match=grant_id):
+    with pytest.raises(ConsentRevoked):
         atelier.house.ask(granted, style=card.styles[0])
     watch.look()
     assert {grant_id: 1} not in atelier.place.models.adapted()
@@ -156,7 +156,8 @@ def test_a_job_under_way_ends_revoked_before_its_next_stage(atelier: Atelier, ad
         perform(atelier.place, job.id, stage)
         job = atelier.house.job(job.id)
         assert (job.state, job.reason) == (JobState.REVOKED, "consent-revoked")
-        assert grant_id in (job.reason_detail or "")
+        # Which grant it was is its owners' business; the listener is told that it was taken back.
+        assert job.reason_detail == "the consent to train what plays here was taken back"
         assert job.result is None
 
 
