@@ -3,7 +3,8 @@
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +15,11 @@ from service.database import Database
 from service.errors import Problem
 from service.logs import configure_logs
 from service.provenance import labels
+from service.provenance.finders import CannotSearch, Finder
+from service.provenance.finders.every import finders_of
 from service.provenance.logged import Logged, LogQuestion, check_logged
 from service.provenance.manifest_store import ManifestStore
-from service.provenance.schemas import AnswerWord, Consent, Made, Verdict
+from service.provenance.schemas import AnswerWord, Consent, Found, Made, Recovered, Verdict
 from service.provenance.standing import consent_standing, unknown_standing
 from service.provenance.trust import load_trust
 from service.provenance.verdict import verify_file
@@ -25,6 +28,7 @@ from service.settings import Settings, get_settings
 VERIFIED: Final = 0
 NOT_VERIFIED: Final = 1
 UNREADABLE: Final = 2
+_NOT_HERE: Final = "the service's database cannot be asked from here"
 
 _WORDS: Final[dict[AnswerWord, str]] = {
     "verified": "verified",
@@ -54,12 +58,17 @@ def verify_command(
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     consents: list[Mapping[str, Any] | None] = [None]
 
-    def standing(store: ManifestStore) -> Consent | None:
-        consents.append(store.claimed(labels.CONSENT))
-        return _standing(settings, store)
-
     try:
-        verdict = verify_file(file, load_trust(settings), standing)
+        with _catalogue(settings) as database:
+
+            def standing(store: ManifestStore) -> Consent | None:
+                consents.append(store.claimed(labels.CONSENT))
+                return _standing(database, store)
+
+            finders = [_Asked(each) for each in finders_of(settings, database)] if database else []
+            verdict = verify_file(file, load_trust(settings), standing, finders)
+        if database is None and verdict.answer != "verified":
+            verdict.unsearched.append(f"watermark and sound: {_NOT_HERE}")
     except (Problem, OSError) as error:
         problem = error.document() if isinstance(error, Problem) else _file_problem(error)
         if as_json:
@@ -84,17 +93,41 @@ def verify_command(
     return VERIFIED if verdict.answer == "verified" else NOT_VERIFIED
 
 
-def _standing(settings: Settings, store: ManifestStore) -> Consent | None:
+@contextmanager
+def _catalogue(settings: Settings) -> Iterator[Database | None]:
+    """The service's database where it can be asked; this command makes none."""
     if settings.database_url is None and not (settings.home / "reprise.db").exists():
-        return unknown_standing(store)
+        yield None
+        return
     database = Database(settings.database)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A finder whose database may be out of reach: the file is judged all the same."""
+
+    finder: Finder
+
+    def find(self, path: Path) -> list[Found]:
+        try:
+            return self.finder.find(path)
+        except SQLAlchemyError as error:
+            name = type(self.finder).__name__.removeprefix("By").lower()
+            raise CannotSearch(f"{name}: {_NOT_HERE}") from error
+
+
+def _standing(database: Database | None, store: ManifestStore) -> Consent | None:
+    if database is None:
+        return unknown_standing(store)
     try:
         with database.snapshot() as session:
             return consent_standing(session, store)
     except SQLAlchemyError:
         return unknown_standing(store)
-    finally:
-        database.dispose()
 
 
 def _file_problem(error: OSError) -> dict[str, str]:
@@ -108,7 +141,38 @@ def _file_problem(error: OSError) -> dict[str, str]:
 def _lines(verdict: Verdict) -> Iterator[str]:
     yield f"{_WORDS[verdict.answer]}: {verdict.summary}"
     yield from (f"  - {reason}" for reason in verdict.reasons)
-    yield from (f"Found       {found.detail} ({found.method})" for found in verdict.found)
+    for found in verdict.found:
+        yield from _found_lines(found)
+    yield from (f"Not asked   {reason}" for reason in verdict.unsearched)
+    yield from _claim_lines(verdict)
+    if verdict.signer is not None:
+        yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"
+    if verdict.manifest_id is not None:
+        yield f"Credential  {verdict.manifest_id}"
+
+
+def _found_lines(found: Found) -> Iterator[str]:
+    song = f"{found.song.title} by {found.song.artist}: " if found.song is not None else ""
+    yield f"Found       {song}{found.detail} ({found.method}{_rates(found)})"
+    credential = found.credential
+    if credential is None:
+        return
+    yield f"Recovered   {credential.manifest_id}, issued {credential.issued_at:%Y-%m-%d}"
+    if not credential.delivered:
+        yield "            the remix is no longer delivered"
+    yield from _claim_lines(credential)
+
+
+def _rates(found: Found) -> str:
+    told = ""
+    if found.true_positive_rate is not None:
+        told += f", finds {found.true_positive_rate:.1%} of what is there"
+    if found.false_positive_rate is not None:
+        told += f", at most {found.false_positive_rate:g} falsely"
+    return told
+
+
+def _claim_lines(verdict: Verdict | Recovered) -> Iterator[str]:
     if verdict.title is not None:
         yield f"Title       {verdict.title}"
     if verdict.original is not None:
@@ -130,10 +194,6 @@ def _lines(verdict: Verdict) -> Iterator[str]:
             f"Consent     {verdict.consent.standing}: {verdict.consent.detail} "
             f"({verdict.consent.grant or 'no grant'}, template {verdict.consent.template})"
         )
-    if verdict.signer is not None:
-        yield f"Signed by   {verdict.signer.common_name} ({verdict.signer.issuer})"
-    if verdict.manifest_id is not None:
-        yield f"Credential  {verdict.manifest_id}"
 
 
 def _log_lines(logged: Logged | None) -> Iterator[str]:

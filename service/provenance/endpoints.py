@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from service.auth import Principal, require
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, problem
 from service.errors import NotFound
+from service.provenance.finders.every import finders_of
 from service.provenance.intake import reader, receive, room_for_a_file
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
@@ -64,7 +65,9 @@ async def verify(request: Request) -> Verdict:
 
     Send the file as the body, or as the part `file` of a form. It is read in a process with limits
     and not kept. For a remix made here the verdict says what was regenerated and by which
-    checkpoint, who is credited, and whether the owners' consent still stands.
+    checkpoint, who is credited, and whether the owners' consent still stands. Where the credential
+    does not verify the file, its watermark is looked for and its sound compared: `found` says which
+    credential or recording they lead to, and `answer` is then never `verified`.
     """
     async with room_for_a_file():
         with tempfile.TemporaryDirectory(prefix="reprise-verify-") as folder:
@@ -114,4 +117,6 @@ def _verify(request: Request, path: Path) -> Verdict:
         with state.database.snapshot() as session:
             return consent_standing(session, store)
 
-    return verify_file(path, load_trust(state.settings), standing)
+    return verify_file(
+        path, load_trust(state.settings), standing, finders_of(state.settings, state.database)
+    )

@@ -14,6 +14,7 @@ class Credential(Base):
 
     `manifest_id` (`urn:c2pa:…`) is its identity: some bytes of a signed file (padding, a few
     headers) can change without any check noticing, so `file_sha256` only names the file we stored.
+    `watermark` is the payload (hexadecimal) of the mark in the sound, where there is one.
     """
 
     __tablename__ = "credentials"
@@ -23,6 +24,7 @@ class Credential(Base):
     file_sha256: Mapped[str] = mapped_column(String(64), index=True)
     manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
     issued_at: Mapped[datetime] = mapped_column()
+    watermark: Mapped[str | None] = mapped_column(String(12), index=True)
 
 
 class QuarantineCase(Base):

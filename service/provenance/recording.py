@@ -15,6 +15,8 @@ from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.templates.models import TemplateVersion
 from service.transparency.entries import append, subject_of
+from service.watermark.layout import METHOD
+from service.watermark.payload import payload_bytes, payload_of
 
 
 class CredentialMismatch(Problem):
@@ -67,6 +69,7 @@ def record(
         file_sha256=file_sha256,
         manifest=dict(manifest),
         issued_at=issued_at,
+        watermark=_watermark(store, job_id),
     )
     session.add(credential)
     session.flush()
@@ -82,6 +85,17 @@ def record(
         grant=None if job.grant_id is None else subject_of(session, job.grant_id),
     )
     return credential
+
+
+def _watermark(store: ManifestStore, job_id: str) -> str | None:
+    """The payload that the file's mark carries, where the credential says that it has one.
+
+    (The reader's document has no byte strings; that the value is this job's, the policy checked.)
+    """
+    bindings = [each.get("data") for each in store.assertions(labels.SOFT_BINDING)]
+    if not any(isinstance(data, Mapping) and data.get("alg") == METHOD for data in bindings):
+        return None
+    return payload_bytes(payload_of(job_id)).hex()
 
 
 def assertion_sha256(assertion: Mapping[str, Any] | None) -> str:

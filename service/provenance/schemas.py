@@ -14,7 +14,7 @@ from service.templates.redo import MOST_SPANS
 # What a credential is worth, and what all that is known of a file comes to.
 VerdictWord = Literal["trusted", "valid", "invalid", "absent"]
 AnswerWord = Literal["verified", "altered", "recovered", "similar", "nothing-known"]
-FoundWord = Literal["recovered", "similar"]
+FoundWord = Literal["recovered", "marked", "similar"]
 StandingWord = Literal["stands", "revoked", "ended", "preview", "unknown"]
 
 # A file may claim anything, of any length: what does not fit is left out and said so.
@@ -136,23 +136,54 @@ class Consent(BaseModel):
     checked_at: datetime | None = None
 
 
+class Song(BaseModel):
+    """A recording of the catalogue that a file sounds like, or was made from."""
+
+    track: str
+    title: str
+    artist: str
+    isrc: str | None = None
+
+
+class Recovered(BaseModel):
+    """What a recovered credential said when it was issued; the file at hand may say otherwise."""
+
+    manifest_id: str
+    issued_at: datetime
+    delivered: bool = Field(description="Whether the remix may still be had from this service.")
+    preview: bool = False
+    title: Text | None = None
+    made: Made | None = None
+    original: Original | None = None
+    credits: list[CreditLine] = []
+    checkpoints: list[CheckpointLine] = []
+    consent: Consent | None = None
+
+
 class Found(BaseModel):
     """What another method than the credential found out about a file. It verifies nothing.
 
-    `recovered`: a watermark names a credential of ours; `similar`: it sounds like something we
-    know. The rates are the method's own, measured on music, with what `method` names.
+    `recovered`: a watermark names a credential of ours; `marked`: a watermark of ours, but no
+    credential is known by it; `similar`: it sounds like a recording we know.
     """
 
     word: FoundWord
-    method: Text
-    detail: Text
-    manifest_id: Text | None = Field(None, description="The credential that was recovered.")
-    track: Text | None = None
+    method: str = Field(description="The method and its version.")
+    detail: str
+    song: Song | None = None
     version_certain: bool = Field(
         False, description="Whether it is this very version, or one of several that sound alike."
     )
-    true_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = None
-    false_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = None
+    credential: Recovered | None = None
+    start_seconds: float | None = Field(
+        None, description="Where in the file the watermark was read, or the recording begins."
+    )
+    true_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = Field(
+        None, description="How often the method finds what is there, measured (see the README)."
+    )
+    false_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = Field(
+        None, description="The most that it finds what is not there, fixed in advance."
+    )
 
 
 class Verdict(BaseModel):
@@ -187,6 +218,9 @@ class Verdict(BaseModel):
     consent: Consent | None = None
     found: list[Found] = Field(
         default_factory=list, description="What other methods found where nothing was verified."
+    )
+    unsearched: list[str] = Field(
+        default_factory=list, description="Methods that could not look at the file, and why."
     )
 
 

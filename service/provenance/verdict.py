@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from service.provenance import labels, policy
+from service.provenance.finders import CannotSearch, Finder
 from service.provenance.manifest_store import Failure, ManifestStore
 from service.provenance.reading import Reading, read_untrusted
 from service.provenance.schemas import (
@@ -14,7 +15,6 @@ from service.provenance.schemas import (
     CheckpointLine,
     Consent,
     CreditLine,
-    Found,
     Made,
     Original,
     Signer,
@@ -25,8 +25,6 @@ from service.provenance.trust import Trust
 
 # Finds out whether the consent that a trusted credential names still stands.
 Standing = Callable[[ManifestStore], Consent | None]
-# Looks at a file that is not verified: by its watermark, or by what it sounds like.
-Finder = Callable[[Path], Found | None]
 ClaimT = TypeVar("ClaimT", bound=BaseModel)
 
 _MOST_REASONS: Final = 20
@@ -61,17 +59,32 @@ def verify_file(
     """Judge the file at `path`, read in a limited child.
 
     :param standing: asked only about a credential that is trusted and claims to be ours.
-    :param finders: asked in order where the file is not verified; they never make it so.
+    :param finders: asked in order where the file is not verified, until one names a credential;
+        they never make it verified.
     :raises MediaTypeUnsupported, VerifyUnreadable: see `read_untrusted`.
     """
     verdict = judge(read_untrusted(path, trust), standing)
     if verdict.answer != "verified":
-        verdict.found = [found for finder in finders if (found := finder(path)) is not None]
-    # What was altered stays altered, whatever else is known of it.
-    if verdict.answer == "nothing-known" and verdict.found:
-        words = [found.word for found in verdict.found]
-        verdict.answer = "recovered" if "recovered" in words else "similar"
+        _search(verdict, path, finders)
     return verdict
+
+
+def _search(verdict: Verdict, path: Path, finders: Sequence[Finder]) -> None:
+    for finder in finders:
+        try:
+            verdict.found += finder.find(path)
+        except CannotSearch as reason:
+            verdict.unsearched.append(str(reason))
+        # What a credential says is more than what a sound does.
+        if any(found.word == "recovered" for found in verdict.found):
+            break
+    words = {found.word for found in verdict.found}
+    # What was altered stays altered, whatever else is known of it.
+    if verdict.answer == "nothing-known":
+        if "recovered" in words:
+            verdict.answer = "recovered"
+        elif "similar" in words:
+            verdict.answer = "similar"
 
 
 def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
@@ -87,10 +100,11 @@ def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
     if word == "invalid" and store.only_ended:
         verdict.answer, verdict.summary = "nothing-known", _ENDED
     verdict.ours = ours
-    verdict.preview = policy.is_preview(store)
+    verdict = verdict.model_copy(update=claims_of(store))
+    verdict.manifest_id = store.active_id[:200] or None
+    verdict.signer = _claim(Signer, store.active.get("signature_info"))
     if verdict.preview:
         verdict.summary += _PREVIEW
-    _add_claims(verdict, store)
     if ours and word == "trusted" and standing is not None:
         verdict.consent = standing(store)
     return verdict
@@ -121,18 +135,20 @@ def _verdict(word: VerdictWord, reasons: list[str]) -> Verdict:
     return Verdict(answer=_ANSWERS[word], verdict=word, summary=_SUMMARIES[word], reasons=shown)
 
 
-def _add_claims(verdict: Verdict, store: ManifestStore) -> None:
+def claims_of(store: ManifestStore) -> dict[str, Any]:
+    """What the active manifest says of how the file was made, by whom and of what."""
     generation = store.claimed(labels.GENERATION) or {}
     credited = (store.claimed(labels.CREDITS) or {}).get("credits")
     parents = [store.of_ingredient(i).claimed(labels.ORIGINAL) for i in store.ingredients]
-    verdict.manifest_id = store.active_id[:200] or None
     title = store.active.get("title")
-    verdict.title = title[:2000] if isinstance(title, str) else None
-    verdict.signer = _claim(Signer, store.active.get("signature_info"))
-    verdict.made = _claim(Made, generation or None)
-    verdict.original = _claim(Original, next((p for p in parents if p), None))
-    verdict.credits = _claims(CreditLine, credited)
-    verdict.checkpoints = _claims(CheckpointLine, generation.get("checkpoints"))
+    return {
+        "preview": policy.is_preview(store),
+        "title": title[:2000] if isinstance(title, str) else None,
+        "made": _claim(Made, generation or None),
+        "original": _claim(Original, next((p for p in parents if p), None)),
+        "credits": _claims(CreditLine, credited),
+        "checkpoints": _claims(CheckpointLine, generation.get("checkpoints")),
+    }
 
 
 def _claim(model: type[ClaimT], data: Mapping[str, Any] | None) -> ClaimT | None:

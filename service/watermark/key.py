@@ -5,6 +5,7 @@ the service, which answers for everybody. A key that is lost takes all marks alo
 """
 
 import secrets
+from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
@@ -28,17 +29,34 @@ class WatermarkKeyUnusable(ValueError):
 
 
 def load_key(settings: Settings) -> bytes:
-    """The 32 bytes of the key that is in use; made on first use where none is configured.
+    """The 32 bytes of the key that marks are made with; made on first use where none is configured.
 
     :raises WatermarkKeyUnusable: what is configured, or lies in `home/keys`, is something else.
+    """
+    found = find_key(settings)
+    if found is None:
+        # Another worker may have been first: its key is the one.
+        write_once(_place(settings), secrets.token_hex(KEY_BYTES))
+        found = find_key(settings)
+    if found is None:
+        raise WatermarkKeyUnusable(f"{_place(settings)} cannot be written")
+    return found
+
+
+def find_key(settings: Settings) -> bytes | None:
+    """The key that marks are read with; None where no mark was ever made.
+
+    :raises WatermarkKeyUnusable: as `load_key`.
     """
     configured = WatermarkSettings().watermark_key
     if configured is not None:
         return _parsed(configured.get_secret_value(), "REPRISE_WATERMARK_KEY")
-    path = settings.home / "keys" / "watermark.hex"
-    if not path.exists():
-        write_once(path, secrets.token_hex(KEY_BYTES))
-    return _parsed(path.read_text(encoding="ascii"), str(path))
+    path = _place(settings)
+    return _parsed(path.read_text(encoding="ascii"), str(path)) if path.exists() else None
+
+
+def _place(settings: Settings) -> Path:
+    return settings.home / "keys" / "watermark.hex"
 
 
 def _parsed(text: str, where: str) -> bytes:

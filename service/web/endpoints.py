@@ -52,6 +52,12 @@ def operators_page() -> FileResponse:
     return _file("operators.html")
 
 
+@router.get("/verify")
+def verify_page() -> FileResponse:
+    """The page that says of any file what is known of it."""
+    return _file("verify.html")
+
+
 @router.get("/static/{name}")
 def static(
     name: Annotated[str, PathParameter(pattern=r"^[a-z][a-z-]*\.(css|js|svg)$")],

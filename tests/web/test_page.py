@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from service.errors import install
 from service.web.endpoints import STATIC, router
 
-PAGES = ["/", "/owners", "/operators"]
+PAGES = ["/", "/owners", "/operators", "/verify"]
 SERVED = [*PAGES, *(f"/static/{file.name}" for file in STATIC.iterdir() if file.suffix != ".html")]
 
 

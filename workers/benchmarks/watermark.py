@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from service.watermark import detection, embedding
 from service.watermark.code import encode
 from service.watermark.detection import FALSE_POSITIVES, TRIED, Detection
 from service.watermark.layout import METHOD, pattern
+from service.watermark.measured import NAME, Measured
 from service.watermark.payload import payload_of
 from service.watermark.spectrum import accumulated, band_power, power, whitened
 from workers.benchmarks import additive
@@ -326,7 +328,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="where renders and results are kept")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--seal", action="store_true",
+                        help="make these the rates that a find is told with")  # fmt: skip
     options = parser.parse_args(argv)
+    if options.seal and options.method != "levels":
+        parser.error("--seal: the service reads levels alone")
     for name in ("pieces", "unmarked", "jobs"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is at least 1")
@@ -360,7 +366,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(text(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=2) + "\n")
+    if options.seal:
+        Path(str(files("service.watermark").joinpath(NAME))).write_text(
+            sealed(told).model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
     return 0
+
+
+def sealed(told: Any) -> Measured:
+    """Of all figures those that are told with every find: over the attacks that were asked for."""
+    asked = [row for row in told["attacks"].values() if row["asked"]]
+    return Measured(
+        method=METHOD,
+        pieces=asked[0]["pieces"],
+        attacks=[row["words"] for row in asked],
+        found=sum(round(row["tpr"] * row["pieces"]) for row in asked),
+        false_positives=told["false_positives"]["bound"],
+        unmarked=told["false_positives"]["clips"],
+        unmarked_found=told["false_positives"]["found"],
+    )
 
 
 def _spread(songs: Sequence[Rendered], count: int) -> list[Rendered]:

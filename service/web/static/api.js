@@ -6,11 +6,12 @@ const FINAL = new Set(["published", "refused", "failed", "revoked", "cancelled"]
 
 /** A refusal (RFC 9457), with its own words. */
 export class Problem extends Error {
-  constructor(status, document) {
+  constructor(status, document, retryAfter = null) {
     super(document.detail ?? document.title ?? `status ${status}`);
     this.status = status;
     this.title = document.title ?? "Something went wrong";
     this.type = document.type ?? "about:blank";
+    this.retryAfter = Number(retryAfter) || null; // Seconds; the service never sends a date.
     this.limit = document.limit; // The limit that was met, and who can change it.
     this.changedBy = document.changed_by;
     this.errors = document.errors ?? []; // Where a request does not fit: {pointer, detail} each.
@@ -38,7 +39,7 @@ export async function request(path, { method = "GET", body, headers = {}, signal
     throw new Problem(0, SILENT);
   }
   if (response.ok) return response;
-  throw new Problem(response.status, await response.json().catch(() => ({})));
+  throw new Problem(response.status, await response.json().catch(() => ({})), response.headers.get("Retry-After"));
 }
 
 /** The JSON of one request. */
@@ -48,16 +49,29 @@ export async function json(path, options) {
 
 /** Send a file with PUT and say how far it is (0 to 1): fetch does not tell. Its JSON, or a Problem. */
 export function upload(path, file, onProgress, signal) {
+  // RFC 6266 and 8187: a name in any script, and nothing in it that could end the header.
+  const name = encodeURIComponent(file.name).replaceAll(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`);
+  const headers = { "Content-Disposition": `attachment; filename*=UTF-8''${name}` };
+  if (session.token) headers.Authorization = `Bearer ${session.token}`;
+  return send("PUT", path, headers, file, onProgress, signal);
+}
+
+/** Send nothing but a file's bytes with POST: neither its name nor who sends it. Otherwise as `upload`. */
+export function uploadUnnamed(path, file, onProgress, signal) {
+  return send("POST", path, { "Content-Type": "application/octet-stream" }, file, onProgress, signal);
+}
+
+function send(method, path, headers, file, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const sent = new XMLHttpRequest();
-    sent.open("PUT", path);
+    sent.open(method, path);
     sent.responseType = "json";
-    if (session.token) sent.setRequestHeader("Authorization", `Bearer ${session.token}`);
-    // RFC 6266 and 8187: a name in any script, and nothing in it that could end the header.
-    const name = encodeURIComponent(file.name).replaceAll(/['()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`);
-    sent.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${name}`);
+    for (const [name, value] of Object.entries(headers)) sent.setRequestHeader(name, value);
     sent.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
-    sent.onload = () => (sent.status < 300 ? resolve(sent.response) : reject(new Problem(sent.status, sent.response ?? {})));
+    sent.onload = () => {
+      if (sent.status < 300) resolve(sent.response);
+      else reject(new Problem(sent.status, sent.response ?? {}, sent.getResponseHeader("Retry-After")));
+    };
     sent.onerror = () => reject(new Problem(0, SILENT));
     sent.onabort = () => reject(new DOMException("stopped", "AbortError"));
     signal?.addEventListener("abort", () => sent.abort(), { once: true });

@@ -120,13 +120,3 @@ export function card(title, ...children) {
 export function fill(id, none, cards) {
   $(id).replaceChildren(...(cards.length ? cards : [element("p", { class: "hint", text: none })]));
 }
-
-/** Save a blob under a name. */
-export function save(blob, name) {
-  const url = URL.createObjectURL(blob);
-  const link = element("a", { href: url, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}

@@ -3,12 +3,13 @@
 import { json } from "./api.js";
 import { signPayload } from "./browser-keys.js";
 import { $, element } from "./elements.js";
-import { button, card, confirmed, fill, moment, once, row, save, tell } from "./owner-frame.js";
+import { button, card, confirmed, fill, moment, once, row, tell } from "./owner-frame.js";
 import { whereKey } from "./owner-keys.js";
 import { previewsOf } from "./owner-previews.js";
 import { acting, mandateOf, trackName } from "./owner-session.js";
 import { isolated, text } from "./owner-text.js";
 import { GRANT, Unreadable, read } from "./reading.js";
+import { save } from "./saving.js";
 
 const words = text.grants;
 const LIVE = ["collecting", "open"];

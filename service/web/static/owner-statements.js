@@ -3,8 +3,9 @@
 import { json, request } from "./api.js";
 import { $, element } from "./elements.js";
 import { amount, percent } from "./money.js";
-import { moment, once, save, table } from "./owner-frame.js";
+import { moment, once, table } from "./owner-frame.js";
 import { isolated, language, text } from "./owner-text.js";
+import { save } from "./saving.js";
 
 const words = text.statements;
 const path = () => `/v1/statements?period=${encodeURIComponent($("period").value)}`;

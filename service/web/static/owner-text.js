@@ -23,6 +23,7 @@ export const text = {
     record: "Record",
     keys: "Party and keys",
     leave: "Sign out",
+    verify: "Verify a file",
     signIn: "Sign in",
     signInHow: "Paste an owner's bearer token (artist or label; operators have a page of their own, /operators). In development “reprise token artist you” prints one. It stays in this tab only.",
     token: "Bearer token",

@@ -6,6 +6,7 @@ import { $, element } from "./elements.js";
 import { clear, follow } from "./job.js";
 import { load, player, unload } from "./listening.js";
 import { verify } from "./papers.js";
+import { refusal } from "./refusal.js";
 import { bindings } from "./words.js";
 
 const SUFFIXES = { "audio/flac": "flac", "audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp4": "m4a" };
@@ -14,18 +15,11 @@ let following = new AbortController(); // Ends what belonged to the remix shown 
 let shownTrack = null;
 let downloadUrl = null;
 
-/** The limit that was met and who can change it, where a refusal names them. */
-function limitMet({ limit, changedBy }) {
-  const said = [limit && `Limit: ${limit}.`, changedBy && `It can be changed by ${changedBy}.`].filter(Boolean);
-  return said.length ? [element("small", { text: said.join(" ") })] : [];
-}
-
 /** Whatever goes wrong ends here, in words. */
 function complain(error) {
   if (error?.name === "AbortError") return;
   if (error instanceof Problem && error.status === 401) return signIn(error.message);
-  const title = error instanceof Problem ? error.title : "This did not work";
-  $("alert").replaceChildren(element("strong", { text: title }), error.message, ...limitMet(error));
+  $("alert").replaceChildren(...refusal(error));
   $("alert").hidden = false;
 }
 

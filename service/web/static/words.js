@@ -1,4 +1,4 @@
-// Choices and times, as people say them.
+// Choices, times, sizes and rates, as people say them.
 
 /** Minutes and seconds: 1:08. */
 export function clock(seconds) {
@@ -25,4 +25,24 @@ export function bindings({ density, fills, swing, redo }) {
     ...(swing != null ? [swing ? "swung" : "straight"] : []),
     ...(redo ? [`only ${spans(redo)}`] : []),
   ];
+}
+
+/** The size of a file: 820 kB, 3.4 MB. */
+export function bytes(count) {
+  const kilo = count / 1000;
+  return kilo < 1000 ? `${Math.ceil(kilo)} kB` : `${(kilo / 1000).toFixed(1)} MB`;
+}
+
+/** How often something is found, never rounded up: 97 of 100. */
+export function often(rate) {
+  return `${Math.floor(rate * 1000 + 1e-6) / 10} of 100`;
+}
+
+const ROUND = new Map([[1e3, "a thousand"], [1e6, "a million"], [1e9, "a billion"]]);
+
+/** How seldom something may go wrong: at most one in a million. */
+export function atMost(rate) {
+  if (rate >= 0.1) return `at most ${Math.ceil(rate * 100)} of 100`;
+  const one = Math.floor(1 / rate + 1e-6);
+  return `at most one in ${ROUND.get(one) ?? one.toLocaleString("en")}`;
 }

@@ -83,10 +83,15 @@ class Studio:
                 issued_at=now(),
             )
 
-    def publish(self, audio_format: Any = "flac") -> tuple[str, Stamped]:
+    def publish(self, audio_format: Any = "flac", **changes: Any) -> tuple[str, Stamped]:
         """A published remix: its job and its file."""
         job_id = self.ask()
-        stamped = self.stamp(job_id, audio_format)
+        stamped = self.stamp(job_id, audio_format, **changes)
+        self.release(job_id, stamped)
+        return job_id, stamped
+
+    def release(self, job_id: str, stamped: Stamped) -> None:
+        """What publishing does: the credential is kept and the job is at its end."""
         self.record(job_id, stamped)
         with self.database.transaction() as session:
             job = session.get_one(Job, job_id)
@@ -99,7 +104,6 @@ class Studio:
                 lease_token=job.lease_token,
                 result=result,
             )
-        return job_id, stamped
 
     def _record(
         self, session: Any, job: Job, permit: Permit, changes: dict[str, Any]
