@@ -28,6 +28,9 @@ from tests.cards import write_cards
 from tests.stories import Story
 
 TEMPLATE = "reprise_template"
+TESTS = Path(__file__).parent
+LONGEST = ("workers/adapters", "workers/training", "e2e")
+"""Folders, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,12 +38,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Attacks(whole=not any("[" in arg for arg in config.args)))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole service in a browser comes last.
+    """What takes longest begins first, and every file stays with one process.
 
-    Its demo stays up, with its child processes, for all files that look at it.
+    Files that look at the demo share one: it is made once, and stays up. (With xdist these are its
+    groups: `--dist loadgroup --no-loadscope-reorder`.)
     """
-    items.sort(key=lambda item: item.path.parent.name == "e2e")
+    demo = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        room = item.path.relative_to(TESTS).parent.as_posix()
+        late = LONGEST.index(room) if room in LONGEST else len(LONGEST)
+        return -1 if item.path in demo else late
+
+    for item in items:
+        group = "demo" if item.path in demo else item.path.relative_to(TESTS).as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
