@@ -9,6 +9,8 @@ from typing import Final
 ACTIONS: Final = "c2pa.actions.v2"
 METADATA: Final = "cawg.metadata"
 SOFT_BINDING: Final = "c2pa.soft-binding"
+# The action of a soft binding that is part of the content itself (C2PA 2.4, table of actions).
+WATERMARKED: Final = "c2pa.watermarked.bound"
 TRAINING_MINING: Final = "cawg.training-mining"
 CONSENT: Final = "org.reprise.consent"
 CREDITS: Final = "org.reprise.credits"

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from service.provenance import labels
 from service.provenance.policy import Expected, token_sha256
+from service.watermark.layout import METHOD
 from workers.stamping.record import CheckpointRecord, Credit, StampRecord, TrackRecord
 from workers.stamping.soft_binding import SoftBinding
 
@@ -234,6 +235,13 @@ def _actions(record: StampRecord) -> list[dict[str, Any]]:
             "digitalSourceType": labels.COMPOSITE_WITH_MODEL,
         },
     ]
+    if any(binding.alg == METHOD for binding in record.soft_bindings):
+        actions.append(
+            {
+                "action": labels.WATERMARKED,
+                "description": "Watermark laid on the master; its payload finds this credential.",
+            }
+        )
     return actions
 
 

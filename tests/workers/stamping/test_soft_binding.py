@@ -14,6 +14,7 @@ from service.provenance import labels, policy
 from service.provenance.extraction import read_signed
 from service.provenance.jumbf import MalformedStore, soft_bindings
 from service.provenance.labels import MEDIA_TYPES
+from service.provenance.manifest_store import ManifestStore
 from service.provenance.trust import Trust
 from service.provenance.verdict import verify_file
 from workers.stamping import PolicyViolation, SigningFailed, StampRecord
@@ -55,6 +56,15 @@ def test_the_value_is_bytes_and_the_file_is_trusted(
     assert (verdict.verdict, verdict.reasons) == ("trusted", [])
     found = soft_bindings(stamped.path, stamped.manifest["active_manifest"])
     assert found == [(b.alg, b.value) for b in bound.soft_bindings]
+    # The mark is laid on last, and the file says so.
+    assert ManifestStore(stamped.manifest).actions[-1]["action"] == "c2pa.watermarked.bound"
+
+
+def test_a_fingerprint_alone_is_no_mark(stamp_it: Callable[..., Any], record: StampRecord) -> None:
+    stamped = stamp_it("wav", record=replace(record, soft_bindings=(LONGER,)))
+
+    actions = [action["action"] for action in ManifestStore(stamped.manifest).actions]
+    assert "c2pa.watermarked.bound" not in actions
 
 
 @pytest.mark.parametrize("value", [[0, 255, 1, 128, 23, 24], "AP8BgBcY"], ids=["array", "text"])
