@@ -167,6 +167,8 @@ def _rates(found: Found) -> str:
     told = ""
     if found.true_positive_rate is not None:
         told += f", finds {found.true_positive_rate:.1%} of what is there"
+        if found.true_positive_low is not None:
+            told += f" (at least {found.true_positive_low:.0%})"
     if found.false_positive_rate is not None:
         told += f", at most {found.false_positive_rate:g} falsely"
     return told

@@ -181,6 +181,9 @@ class Found(BaseModel):
     true_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = Field(
         None, description="How often the method finds what is there, measured (see the README)."
     )
+    true_positive_low: Annotated[float | None, Field(ge=0, le=1)] = Field(
+        None, description="The lower end of that rate's 95 % interval."
+    )
     false_positive_rate: Annotated[float | None, Field(ge=0, le=1)] = Field(
         None, description="The most that it finds what is not there, fixed in advance."
     )

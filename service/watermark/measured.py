@@ -18,6 +18,12 @@ class Measured(BaseModel):
     pieces: int = Field(ge=1)
     attacks: list[str] = Field(min_length=1, description="Each was tried on every piece.")
     found: int = Field(ge=0, description="Of `pieces` times `attacks`.")
+    found_low: float = Field(
+        ge=0,
+        le=1,
+        description="The part of pieces that is found after every attack: the lower end of its "
+        "95 % interval (Clopper and Pearson 1934), for the attacks share their pieces.",
+    )
     false_positives: float = Field(gt=0, le=1, description="The bound that was set in advance.")
     unmarked: int = Field(ge=0, description="Clips without a mark, or with another key's.")
     unmarked_found: int = Field(ge=0)

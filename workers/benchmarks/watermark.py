@@ -253,8 +253,13 @@ def report(marked: Sequence[Mapping[str, Any]], unmarked: Sequence[Mapping[str, 
     clips, found = (sum(piece[name] for piece in unmarked) for name in ("clips", "found"))
     tails = [piece["tail"] for piece in unmarked if piece["tail"]]
     scores = sum(tail["scores"] for tail in tails)
+    always = sum(
+        all(piece["attacks"][attack.name]["found"] for attack in ATTACKS if attack.asked)
+        for piece in marked
+    )
     return {
         "attacks": attacks,
+        "always": {"found": always, "low": Rate(always, len(marked)).low},
         "measures": measures,
         "false_positives": {
             "bound": FALSE_POSITIVES,
@@ -381,6 +386,7 @@ def sealed(told: Any) -> Measured:
         pieces=asked[0]["pieces"],
         attacks=[row["words"] for row in asked],
         found=sum(round(row["tpr"] * row["pieces"]) for row in asked),
+        found_low=told["always"]["low"],
         false_positives=told["false_positives"]["bound"],
         unmarked=told["false_positives"]["clips"],
         unmarked_found=told["false_positives"]["found"],

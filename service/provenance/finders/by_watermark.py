@@ -110,6 +110,7 @@ def _found(detection: Detection, **members: object) -> Found:
             "method": METHOD,
             "start_seconds": round(detection.start, 2),
             "true_positive_rate": None if told is None else told.true_positive_rate,
+            "true_positive_low": None if told is None else told.found_low,
             "false_positive_rate": FALSE_POSITIVES,
             **members,
         }

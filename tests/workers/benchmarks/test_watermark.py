@@ -8,6 +8,8 @@ import pytest
 import soundfile
 
 from service.watermark.detection import AS_IT_IS, Detection
+from service.watermark.layout import METHOD
+from service.watermark.measured import measured
 from tests.watermark_music import RATE, music
 from workers.benchmarks import additive, watermark
 from workers.benchmarks.attacks import ATTACKS, MEAN_OF_TWO, TWICE
@@ -97,6 +99,32 @@ def test_a_small_run_prints_its_table(
         "bound": 1e-6, "clips": 2, "found": 0, "high": 1,
     }  # fmt: skip
     assert all(tail["seen"] <= tail["bound"] for tail in told["tails"])
+    sealed = watermark.sealed(told)
+    every = sum(attack.asked for attack in few)
+    assert (sealed.pieces, len(sealed.attacks), sealed.unmarked) == (1, every, 2)
+    assert sealed.found == (every if method == "levels" else sealed.found) <= every
+    assert sealed.found_low == told["always"]["low"] < 1
+
+
+def test_what_is_told_with_a_find_was_measured_of_this_method() -> None:
+    told = measured()
+    assert told is not None
+    assert told.method == METHOD
+    assert told.attacks == [attack.words for attack in ATTACKS if attack.asked]
+    assert 0 < told.found_low < told.true_positive_rate <= 1
+
+
+def test_the_rates_of_another_method_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.watermark.measured.METHOD", "org.reprise.watermark.2")
+    measured.cache_clear()
+    assert measured() is None
+    measured.cache_clear()
+
+
+def test_the_additive_method_s_rates_are_not_sealed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seal", "--method", "additive"])
+    assert "levels alone" in capsys.readouterr().err
 
 
 def test_a_wrong_option_is_told(capsys: pytest.CaptureFixture[str]) -> None:
