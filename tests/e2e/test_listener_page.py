@@ -53,6 +53,11 @@ def test_an_earlier_remix_comes_with_its_own_song(
     assert page.locator("#song-title").inner_text() == "First Song"
     assert "first-song" in (page.locator("#download").get_attribute("download") or "")
     assert any(granted.track_id in url for url in asked)
+    # What was received is judged in the words of the verify page: this has no credential.
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text("Nothing known", timeout=WAIT_MS)
+    expect(verdict).to_contain_text("Credential: None")
+    assert verdict.get_attribute("data-verdict") == "absent"
 
     # A link to a remix is a name, and no way to another address of the API.
     page.goto(f"{house.url}/#remix=../parties/me")

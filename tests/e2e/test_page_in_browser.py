@@ -100,7 +100,8 @@ def test_a_remix_is_asked_for_watched_heard_and_verified_by_keyboard_alone(
     assert "Regenerate" in seen
 
     assert page.locator("#verdict").get_attribute("data-verdict") == "trusted"
-    assert "Trusted" in page.locator("#verdict").inner_text()
+    assert page.locator("#verdict strong").inner_text() == "Verified"
+    assert "Credential: Trusted" in page.locator("#verdict").inner_text()
     credited = page.locator("#credits").inner_text()
     assert "Reprise Ensemble" in credited
     assert "AI" in credited

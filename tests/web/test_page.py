@@ -98,6 +98,7 @@ def test_a_page_needs_no_inline_script_or_style_and_no_other_origin(
     assert set(reader.labelled) <= set(reader.ids)
 
 
+@pytest.mark.attack("markup in what a file says")
 @pytest.mark.parametrize("script", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
 def test_no_text_becomes_markup(script: Path) -> None:
     """The policy stops it in browsers that know Trusted Types; this holds for the others."""

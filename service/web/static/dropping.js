@@ -34,4 +34,5 @@ export function takeFiles({ zone, input, take, refuse }) {
     take(file);
     input.value = ""; // The same file may be chosen again.
   });
+  input.disabled = false; // What was chosen before somebody listened would have been lost.
 }

@@ -7,7 +7,7 @@ import { answerOf, creditRows, madeRows, modelRows, originRows, reasonsOf, seedR
 /** Send the received file to POST /v1/verify and show what it says. */
 export async function verify(blob) {
   const box = $("verdict");
-  for (const name of ["answer", "verdict"]) delete box.dataset[name];
+  box.removeAttribute("data-verdict");
   box.replaceChildren("Checking the file you received …");
   for (const id of ["credits", "credential"]) $(id).replaceChildren();
   const report = await json("/v1/verify", { method: "POST", body: blob, headers: { "Content-Type": blob.type } });
@@ -19,5 +19,5 @@ export async function verify(blob) {
   $("credits").replaceChildren(...creditRows(report), ...madeRows(report));
   $("credential").replaceChildren(
     ...originRows(report), ...modelRows(report), ...seedRows(report), ...signerRows(report));
-  Object.assign(box.dataset, { answer: report.answer, verdict: report.verdict });
+  box.dataset.verdict = report.verdict;
 }

@@ -45,9 +45,9 @@ export function answerOf(report) {
 function sentence({ answer, summary, found, unsearched }) {
   if (answer === "recovered") {
     const certain = found.some(({ word, version_certain }) => word === "recovered" && version_certain);
-    return `Its sound carries the watermark of ${certain ? "a remix" : "one of several remixes"} made here. What the credential said when it was issued stands below. The file may have been changed since, and nothing vouches for it as it is now.`;
+    return `${summary} Its sound carries the watermark of ${certain ? "a remix" : "one of several remixes"} made here. What the credential said when it was issued stands below. The file may have been changed since, and nothing vouches for it as it is now.`;
   }
-  if (answer === "similar") return "It sounds like a recording known here. That does not say which version it is, nor what was done to it.";
+  if (answer === "similar") return `${summary} It sounds like a recording known here. That does not say which version it is, nor what was done to it.`;
   if (answer !== "nothing-known") return summary;
   const searched = found.length
     ? "It carries a watermark of this service, and nothing more is known of it."

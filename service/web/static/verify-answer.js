@@ -13,7 +13,7 @@ const FOUND = {
 };
 const UNTRUSTED = {
   altered: "What follows is what the file says of itself. It was changed after it was signed, or its credential is damaged: any of it may be false.",
-  other: "What follows is what the file says of itself. Nobody this service trusts vouches for it.",
+  other: "What follows is what the file says of itself. This service vouches for none of it.",
 };
 
 const list = (rows) => element("dl", { class: "credits" }, ...rows);
@@ -25,17 +25,18 @@ export function drawAnswer(report) {
   $("reasons").replaceChildren(...reasonsOf(report).map((reason) => element("li", { text: reason })));
   $("reasons").hidden = !report.reasons.length;
   const claims = groups(report, credentialRows(report));
-  const untrusted = report.verdict !== "trusted" && report.verdict !== "absent";
-  $("papers").replaceChildren(
+  const untrusted = report.verdict !== "trusted" && report.manifest_id;
+  $("found").replaceChildren(
     ...report.found.map(foundCard),
-    ...(report.unsearched.length ? [unsearchedCard(report.unsearched)] : []),
-    ...(untrusted ? [paragraph(UNTRUSTED[report.answer] ?? UNTRUSTED.other, "warning wide")] : []),
-    ...claims.map(([title, ...nodes]) => card("h3", title, ...nodes)));
+    ...(report.unsearched.length ? [unsearchedCard(report.unsearched)] : []));
+  $("untrusted").textContent = UNTRUSTED[report.answer] ?? UNTRUSTED.other;
+  $("untrusted").hidden = !untrusted;
+  $("papers").replaceChildren(...claims.map(([title, ...nodes]) => card(title, ...nodes)));
   drawJson(report);
 }
 
-function card(heading, title, ...nodes) {
-  return element("article", { class: "card" }, element(heading, { text: title }), ...nodes);
+function card(title, ...nodes) {
+  return element("article", { class: "card" }, element("h3", { text: title }), ...nodes);
 }
 
 /** The claims of a credential by subject, without those that say nothing: [title, ...nodes] each. */
@@ -43,8 +44,8 @@ function groups(claims, about) {
   const made = [...madeRows(claims), ...modelRows(claims), ...seedRows(claims)];
   return [
     ["Credits", creditRows(claims)],
-    ["What was made anew", made, claims.made?.statement],
     ["Where it comes from", about],
+    ["What was made anew", made, claims.made?.statement],
   ].filter(([, rows]) => rows.length)
     .map(([title, rows, said]) => [title, ...(said ? [paragraph(claimed(said), "said")] : []), list(rows)]);
 }
@@ -57,36 +58,37 @@ function credentialRows(report) {
     ...titleRows(report),
     ...originRows(report),
     ...consent,
-    row("credential", verdictOf(report), ...(report.manifest_id ? [element("small", { text: claimed(report.manifest_id) })] : [])),
+    ...(report.verdict === "absent" ? [] : [row("credential", verdictOf(report), ...manifestId(report))]),
     ...signerRows(report),
   ];
 }
 
+const manifestId = ({ manifest_id: id }) => (id ? [element("small", { text: claimed(id) })] : []);
 const titleRows = ({ title }) => (title ? [row("title", claim(title))] : []);
 
 function foundCard(found) {
   const { word, detail, song, credential } = found;
   const rows = [
     ...(song ? [row("song", claim(song.title), ", ", claim(song.artist), ...(song.isrc ? [element("small", { text: `ISRC ${claimed(song.isrc)}` })] : []))] : []),
-    ...(word === "marked" ? [] : [row("which version", versionOf(found))]),
+    ...(word === "marked" ? [] : [row("which version", ...versionOf(found))]),
     ...rateRows(found),
     row("method", claim(found.method)),
   ];
-  return card("h3", FOUND[word] ?? claimed(word), paragraph(`${upper(claimed(detail))}.`, "said"), list(rows),
+  return card(FOUND[word] ?? claimed(word), paragraph(`${upper(claimed(detail))}.`, "said"), list(rows),
     ...(credential ? recovered(credential) : []));
 }
 
 function versionOf({ word, version_certain: certain, start_seconds: start }) {
-  const known = certain ? "this very one" : "not certain: one of several";
-  if (start == null) return known;
-  const where = word === "similar" ? `begins at ${clock(start)} of the file` : `read from ${clock(start)} of the file on`;
-  return element("span", {}, known, element("small", { text: where }));
+  const known = certain ? "this very one" : "cannot be told";
+  if (start == null) return [known];
+  return [known, element("small", { text: `${word === "similar" ? "heard" : "read"} from ${clock(start)} of the file on` })];
 }
 
-function rateRows({ true_positive_rate: found, false_positive_rate: falsely }) {
+function rateRows({ true_positive_rate: found, true_positive_low: low, false_positive_rate: falsely }) {
+  const surely = low == null ? [] : [element("small", { text: `as measured; at least ${often(low)}, with 97.5 per cent certainty` })];
   return [
-    ...(found == null ? [] : [row("the method finds", `${often(found)} that are there`)]),
-    ...(falsely ? [row("and falsely", atMost(falsely))] : []),
+    ...(found == null ? [] : [row("the method finds", `${often(found)} that are there`, ...surely)]),
+    ...(falsely ? [row("it finds falsely", atMost(falsely))] : []),
   ];
 }
 
@@ -105,7 +107,7 @@ function recovered(credential) {
 }
 
 function unsearchedCard(unsearched) {
-  return card("h3", "What could not be searched",
+  return card("What could not be searched",
     element("ul", { class: "plain" }, ...unsearched.map((reason) => element("li", { text: claimed(reason, 500) }))));
 }
 

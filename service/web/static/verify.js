@@ -22,7 +22,9 @@ async function check(file) {
   begin(file);
   try {
     if (file.size > MOST_BYTES) return refuse(`This file is too large: ${bytes(file.size)}. At most ${bytes(MOST_BYTES)} are taken.`);
-    const report = await uploadUnnamed("/v1/verify", file, progress, mine.signal);
+    const report = await uploadUnnamed("/v1/verify", file, (part) => {
+      if (asking === mine) progress(part);
+    }, mine.signal);
     if (asking === mine) answer(report);
   } catch (error) {
     if (asking === mine && error.name !== "AbortError") complain(error, file);
@@ -32,13 +34,14 @@ async function check(file) {
 }
 
 function begin(file) {
+  const again = $("alert").contains(document.activeElement);
   quieten();
   $("file-name").replaceChildren(element("bdi", { text: claimed(file.name) }), ` · ${bytes(file.size)}`);
-  $("file-at-hand").hidden = false;
-  $("file-at-hand").setAttribute("aria-busy", "true");
+  $("file-name").hidden = false;
   $("phase").textContent = "Sending the file …";
   $("phase").hidden = $("busy").hidden = false;
   $("progress").value = 0;
+  if (again) $("cancel").focus(); // The button that was pressed has gone.
 }
 
 function progress(part) {
@@ -53,7 +56,7 @@ function progress(part) {
 function quieten() {
   $("alert").hidden = $("answer").hidden = $("answer-more").hidden = true;
   $("answer").replaceChildren();
-  for (const id of ["papers", "reasons", "json"]) $(id).replaceChildren();
+  for (const id of ["found", "papers", "reasons", "json"]) $(id).replaceChildren();
   document.title = TITLE;
 }
 
@@ -62,8 +65,7 @@ function end() {
   // The button that has the focus is about to go: to the answer, or to where a file is chosen.
   const left = document.activeElement === $("cancel");
   $("busy").hidden = $("phase").hidden = true;
-  $("file-at-hand").removeAttribute("aria-busy");
-  if (left) ($("answer-word") ?? $("file")).focus();
+  if (left) ($("answer-word") ?? document.querySelector("#alert:not([hidden]) button") ?? $("file")).focus();
 }
 
 function answer(report) {
@@ -101,14 +103,14 @@ takeFiles({
   take: check,
   refuse: (words) => {
     asking?.abort();
-    asking = null;
     quieten();
-    $("file-at-hand").hidden = true;
+    end();
+    $("file-name").hidden = true;
     refuse(words);
   },
 });
 $("cancel").onclick = () => {
   asking?.abort();
-  $("file-at-hand").hidden = true;
   end();
+  $("file-name").hidden = true;
 };

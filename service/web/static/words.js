@@ -30,7 +30,7 @@ export function bindings({ density, fills, swing, redo }) {
 /** The size of a file: 820 kB, 3.4 MB. */
 export function bytes(count) {
   const kilo = count / 1000;
-  return kilo < 1000 ? `${Math.ceil(kilo)} kB` : `${(kilo / 1000).toFixed(1)} MB`;
+  return kilo < 1000 ? `${Math.ceil(kilo)}\u00a0kB` : `${Math.ceil(kilo / 100) / 10}\u00a0MB`;
 }
 
 /** How often something is found, never rounded up: 97 of 100. */

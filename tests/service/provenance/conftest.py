@@ -143,10 +143,15 @@ class Studio:
 
 @pytest.fixture
 def studio(story: Story, settings: Settings, tmp_path: Path) -> Studio:
+    return open_studio(story, settings, tmp_path)
+
+
+def open_studio(story: Story, settings: Settings, folder: Path) -> Studio:
+    """A studio for one second of noise, with an open grant; its files lie in `folder`."""
     paths = []
     for seed, name in enumerate(("original.wav", "mix.wav")):
         noise = np.random.default_rng(seed).standard_normal((RATE, 2)) * 0.1
-        paths.append(tmp_path / name)
+        paths.append(folder / name)
         soundfile.write(paths[-1], noise.astype(np.float32), RATE, subtype="FLOAT")
     original, mix = paths
     owners = (story.owner("Ada"), story.owner("Small Label", "label"))
@@ -156,4 +161,4 @@ def studio(story: Story, settings: Settings, tmp_path: Path) -> Studio:
     for owner in owners:
         story.sign(owner, grant_id, payload)
     granted = Granted(owners, track_id, template_id, 1, grant_id)
-    return Studio(House(story, settings), granted, original, mix, tmp_path / "out")
+    return Studio(House(story, settings), granted, original, mix, folder / "out")
