@@ -23,6 +23,7 @@ from service.transparency.log_keys import LogKeys
 
 TOLD_EVERY = 100_000
 TARGET_MS = 50.0
+INGESTED = "ingested"
 Figures = TypeVar("Figures")
 LOG_WORDS = {
     "append": "an entry, in its own transaction",
@@ -63,18 +64,23 @@ def fingerprint_command(
 ) -> int:
     """Measure the search among `recordings`, print the table, write the figures.
 
-    0: every median is under `TARGET_MS`; 1: otherwise.
+    0: every median of verification is under `TARGET_MS`; 1: otherwise. Ingestion's comparison
+    reads more, and no request waits for it: it is asked a tenth of the times.
     """
     console = Console(highlight=False, soft_wrap=True)
 
-    def measure(name: str, database: Database, _: Settings) -> dict[float, Asked]:
+    def measure(name: str, database: Database, _: Settings) -> dict[str, Asked]:
         for done in recognising.fill(database, recordings, seconds):
             if done % (TOLD_EVERY // 10) == 0:
                 console.print(f"  {name}: {done:,} of {recordings:,} recordings")
         answers = {}
         for length in lengths:
-            answers[length] = recognising.ask(database, recordings, seconds, length, times, seed)
-            console.print(f"  {name}: {length:g} s: {asdict(answers[length])}")
+            asked = recognising.ask(database, recordings, seconds, length, times, seed)
+            answers[f"{length:g}"] = asked
+            console.print(f"  {name}: {length:g} s: {asdict(asked)}")
+        answers[INGESTED] = recognising.ask(
+            database, recordings, seconds, seconds, -(-times // 10), seed, recognising.ingested
+        )
         return answers
 
     found = dict(_on_both(console, postgres, measure))
@@ -89,18 +95,23 @@ def fingerprint_command(
             cost = asked.cost
             table.add_row(
                 name,
-                f"{length:g} s",
+                "ingestion" if length == INGESTED else f"{length} s",
                 *(f"{each:,.1f}" for each in (cost.p50, cost.p99, cost.most, cost.cpu)),
                 f"{asked.found} of {asked.copies}",
                 f"{asked.mistaken} of {asked.copies + asked.strangers}",
             )
     console.print(table)
     figures = {
-        name: {f"{length:g}": asdict(asked) for length, asked in answers.items()}
+        name: {length: asdict(asked) for length, asked in answers.items()}
         for name, answers in found.items()
     }
     _write(file, {"recordings": recordings, "seconds": seconds, "times": times, **figures})
-    medians = [asked.cost.p50 for answers in found.values() for asked in answers.values()]
+    medians = [
+        asked.cost.p50
+        for answers in found.values()
+        for length, asked in answers.items()
+        if length != INGESTED
+    ]
     return 0 if max(medians) < TARGET_MS else 1
 
 

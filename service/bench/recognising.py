@@ -3,25 +3,28 @@
 The recordings are made up, of landmarks that are spread as those of 25 rendered and recorded pieces
 were: so many a second, in such bins and at such distances, and three in ten of them common ones
 (two pieces agree by chance in one of 180,000 pairs). What is asked for are copies of some of them
-as a codec leaves them, and sounds of which there is no copy.
+as a codec leaves them, and sounds of which there is no copy: of the index as verification does, and
+as ingestion compares a new track with every recording.
 """
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from service.bench.figures import percentile
 from service.bench.growth import Cost
 from service.catalog.models import Party, Track
 from service.database import Database, now
+from service.ingestion.fingerprints import find_matches
 from service.recognition.index import KEPT_WHOLE, MOST_POSTINGS, PAIR, sampled
-from service.recognition.landmarks import FRAMES_PER_SECOND, MOST_APART
+from service.recognition.landmarks import FRAMES_PER_SECOND, MOST_APART, Landmarks
 from service.recognition.matching import find_similar
 from service.recognition.models import Postings, Recording
 from service.recognition.packing import pack_columns
@@ -101,6 +104,17 @@ def fill(database: Database, size: int, seconds: float) -> Iterator[int]:
     _write(database, np.concatenate(hashes), np.concatenate(recordings), np.concatenate(frames))
 
 
+def verified(session: Session, landmarks: Landmarks, seconds: float) -> list[str]:
+    """The tracks that verification finds, best first."""
+    return [each.track_id for each in find_similar(session, landmarks, seconds)]
+
+
+def ingested(session: Session, landmarks: Landmarks, seconds: float) -> list[str]:
+    """The tracks that ingestion finds, best first."""
+    track = Track(id="trk_bench", audio_sha256="none", duration_seconds=seconds)
+    return [match.track_id for match in find_matches(session, track, landmarks)]
+
+
 def ask(
     database: Database,
     size: int,
@@ -108,6 +122,7 @@ def ask(
     length: float,
     times: int,
     seed: int,
+    find: Callable[[Session, Landmarks, float], list[str]] = verified,
 ) -> Asked:
     """Ask for copies of `length` seconds, and for as many sounds that nothing is a copy of."""
     draw = random.Random(seed)
@@ -121,10 +136,9 @@ def ask(
         landmarks = [(int(value), int(frame)) for value, frame in sound]
         began, spent = time.perf_counter(), time.process_time()
         with database.snapshot() as session:
-            similar = find_similar(session, landmarks, length)
+            ids = find(session, landmarks, length)
         taken.append((time.perf_counter() - began) * 1000)
         worked += (time.process_time() - spent) * 1000
-        ids = [each.track_id for each in similar]
         if turn % 2:
             found += ids[:1] == [_id(number)]
             mistaken += len(set(ids) - {_id(number)})

@@ -27,12 +27,12 @@ from service.ingestion.disputes import (
     settle_matches,
     visible_dispute,
 )
-from service.ingestion.fingerprints import find_matches, hold_fingerprints, landmarks_of
-from service.ingestion.models import Dispute, DisputeRelease, Landmark
+from service.ingestion.fingerprints import find_matches, hold_fingerprints
+from service.ingestion.models import Dispute, DisputeRelease
 from service.ingestion.retention import hold_objects, release_objects
 from service.jobs.finish import finish
 from service.jobs.models import ACTIVE, Job, JobState
-from service.recognition.keeping import forget_track
+from service.recognition.keeping import forget_track, landmarks_of
 from service.storage import ObjectStore
 
 Decision = Literal["release", "reject", "overturn"]
@@ -192,7 +192,7 @@ def _reject(session: Session, objects: ObjectStore, track: Track, reason: str) -
     # The code names the recording, which is not this track's.
     track.isrc = None
     track.audio_sha256 = track.duration_seconds = track.sample_rate = track.channels = None
-    for table in (Upload, Stem, Landmark):
+    for table in (Upload, Stem):
         session.execute(delete(table).where(table.track_id == track.id))
     forget_track(session, track.id)
     release_objects(session, objects, gone)

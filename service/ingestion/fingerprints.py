@@ -1,29 +1,25 @@
-"""Fingerprints: which earlier track a new one sounds like (the matching half of Wang 2003).
+"""Fingerprints: which earlier track a new one sounds like, by the recordings that are kept.
 
-`workers.fingerprint` measures a recording's landmarks; they are kept here, and looked up. A copy
-has the same hashes at one constant offset, so hits vote for an offset. What only samples another
-recording agrees with little of it, and does not count.
+`service.recognition` finds them: what its index votes for, and whatever the index does not know
+yet. Each is compared whole; what only samples another recording agrees with little of it, and does
+not count. A track sounds like its own recording and like the remixes that were published of it.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from service.catalog.models import Track
-from service.ingestion.models import Landmark
-from service.recognition.landmarks import (
-    FRAMES_PER_SECOND,
-    LEAST_HITS,
-    LEAST_OVERLAP,
-    LEAST_SCORE,
-    Landmarks,
-    neighbours,
-)
+from service.recognition.landmarks import FRAMES_PER_SECOND, LEAST_HITS, Landmarks
+from service.recognition.matching import agreement, candidates, unindexed
+from service.recognition.models import Recording
+from service.recognition.packing import Columns, columns, unpack_landmarks
 
 _CHUNK = 900
+_AT_ONCE = 64
+"""Recordings that are in memory together, of thirty kilobytes or so each."""
 # Any two instances of this service agree on this number, and nobody else uses it.
 _ADVISORY_LOCK = 0x5245505249460000 % 2**63
 
@@ -33,13 +29,31 @@ class Match:
     """An earlier track that a new one sounds like.
 
     `kind` is `bytes` for the very same audio; `score` the part of what overlaps that agrees, 0 to
-    1; `offset_seconds` where in the earlier track the new one begins (negative: later than it).
+    1; `offset_seconds` where in the earlier track (or in the remix of it that is nearest) the new
+    one begins (negative: later than it).
     """
 
     track_id: str
     kind: str
     score: float
     offset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A recording that the new one agrees with, whatever the state of its track."""
+
+    recording_id: int
+    score: float
+    offset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a recording was like, and the newest track's recording that was there (0: none)."""
+
+    like: Sequence[Likeness]
+    newest: int
 
 
 def hold_fingerprints(session: Session) -> None:
@@ -52,37 +66,21 @@ def hold_fingerprints(session: Session) -> None:
         session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
 
-def keep_landmarks(session: Session, track_id: str, landmarks: Landmarks) -> None:
-    """Keep what a track sounds like, in place of what was kept before."""
-    session.execute(delete(Landmark).where(Landmark.track_id == track_id))
-    if landmarks:
-        session.execute(
-            insert(Landmark),
-            [{"hash": value, "track_id": track_id, "frame": frame} for value, frame in landmarks],
-        )
-
-
-def landmarks_of(session: Session, track_id: str) -> Landmarks:
-    """What a track sounds like, as it was kept."""
-    rows = session.execute(
-        select(Landmark.hash, Landmark.frame)
-        .where(Landmark.track_id == track_id)
-        .order_by(Landmark.hash, Landmark.frame)
-    )
-    return [(row.hash, row.frame) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """What a recording sounds like, and the tracks it was compared with: ids and their audio."""
-
-    matches: Sequence[Match]
-    with_tracks: frozenset[tuple[str, str | None]]
-
-
 def compare(session: Session, track: Track, landmarks: Landmarks) -> Compared:
-    """Compare with every ready track, in the caller's snapshot: the long part, under no lock."""
-    return Compared(find_matches(session, track, landmarks), _ready(session, track))
+    """Compare with every recording, in the caller's snapshot: the long part, under no lock.
+
+    With those of tracks that are held, too: one may be ready by the time that it counts.
+    """
+    # First of all: what is kept after this moment is newer, and is compared under the lock. Tracks'
+    # recordings are numbered under it. (A remix that is published meanwhile is not, but nobody can
+    # have sent what nobody could fetch.)
+    newest = session.scalar(
+        select(Recording.id)
+        .where(Recording.job_id.is_(None))
+        .order_by(Recording.id.desc())
+        .limit(1)
+    )
+    return Compared(_like_any(session, track, landmarks), newest or 0)
 
 
 def compare_since(
@@ -90,17 +88,22 @@ def compare_since(
 ) -> list[Match]:
     """The matches there are now, best first: those found before, and with tracks that came since.
 
-    The caller holds the fingerprints.
+    The caller holds the fingerprints. Which of them count is asked now: a track may have become
+    ready meanwhile, or have been rejected.
     """
     if before is None:
         return find_matches(session, track, landmarks)
-    ready = _ready(session, track)
-    still = {track_id for track_id, _ in ready & before.with_tracks}
-    since = {track_id for track_id, _ in ready - before.with_tracks}
-    found = [match for match in before.matches if match.track_id in still]
-    if since:
-        found += find_matches(session, track, landmarks, only=since)
-    return sorted(found, key=_best_first)
+    since = session.scalars(
+        select(Recording.id)
+        .where(
+            Recording.id > before.newest,
+            Recording.job_id.is_(None),
+            Recording.track_id != track.id,
+        )
+        .order_by(Recording.id)
+    ).all()
+    like = [*before.like, *_like(session, track, columns(landmarks), since)]
+    return _matches(session, track, like)
 
 
 def find_matches(
@@ -108,104 +111,68 @@ def find_matches(
     track: Track,
     landmarks: Landmarks,
     *,
-    also: Sequence[str] = (),
-    only: Collection[str] | None = None,
+    also: Collection[str] = (),
 ) -> list[Match]:
     """The ready tracks that `track` (its hash and length set) sounds like, best first.
 
     Held and rejected ones do not count, for nobody's track waits for one that is in doubt itself;
-    except those that `also` names. With `only` no others are compared than those.
+    except those that `also` names.
     """
-    counts = or_(Track.state == "ready", Track.id.in_(also)) & (Track.id != track.id)
-    if only is not None:
-        counts &= Track.id.in_(only)
-    found = {
-        track_id: Match(track_id, "bytes", 1.0, 0.0)
-        for track_id in session.scalars(
-            select(Track.id).where(Track.audio_sha256 == track.audio_sha256, counts)
+    return _matches(session, track, _like_any(session, track, landmarks), also)
+
+
+def _like_any(session: Session, track: Track, landmarks: Landmarks) -> list[Likeness]:
+    sound = columns(landmarks)
+    if sound[0].size < LEAST_HITS:
+        return []
+    # In this order: what is indexed between the two questions is in both, and never in neither.
+    asked = dict.fromkeys(unindexed(session, thorough=True))
+    asked |= dict.fromkeys(candidates(session, sound, thorough=True))
+    return list(_like(session, track, sound, list(asked)))
+
+
+def _like(
+    session: Session, track: Track, sound: Columns, recording_ids: Sequence[int]
+) -> Iterator[Likeness]:
+    """Which of these recordings the track's sound agrees with, compared whole."""
+    frames = (track.duration_seconds or 0.0) * FRAMES_PER_SECOND
+    for begin in range(0, len(recording_ids), _AT_ONCE):
+        part = recording_ids[begin : begin + _AT_ONCE]
+        rows = session.execute(
+            select(Recording.id, Recording.frames, Recording.landmarks)
+            .where(Recording.id.in_(part), Recording.track_id != track.id)
+            .order_by(Recording.id)
         )
-    }
-    for track_id, (offset, hits) in _best_offsets(session, counts, landmarks, only).items():
-        if track_id not in found and hits >= LEAST_HITS:
-            match = _score(session, track, track_id, landmarks, offset, hits)
-            if match is not None:
-                found[track_id] = match
-    return sorted(found.values(), key=_best_first)
+        for row in rows:
+            agreed = agreement(sound, frames, unpack_landmarks(row.landmarks), row.frames)
+            if agreed is not None:
+                score, offset = agreed
+                yield Likeness(row.id, round(score, 4), round(offset / FRAMES_PER_SECOND, 2))
 
 
-def _best_first(match: Match) -> tuple[float, str]:
-    return -match.score, match.track_id
-
-
-def _ready(session: Session, track: Track) -> frozenset[tuple[str, str | None]]:
-    ready = select(Track.id, Track.audio_sha256).where(Track.state == "ready", Track.id != track.id)
-    return frozenset(session.execute(ready).tuples())
-
-
-def _best_offsets(
-    session: Session,
-    counts: ColumnElement[bool],
-    landmarks: Landmarks,
-    only: Collection[str] | None,
-) -> dict[str, tuple[int, int]]:
-    """By track that `counts`: the offset that most landmarks agree on (frames), and how many do."""
-    moments: defaultdict[int, list[int]] = defaultdict(list)
-    for number, (value, _) in enumerate(landmarks):
-        for neighbour in neighbours(value):
-            moments[neighbour].append(number)
-    votes: defaultdict[str, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for value, other, frame in _hits(session, counts, list(moments), only):
-        for number in moments.get(value, ()):
-            votes[other][frame - landmarks[number][1]].add(number)
-    return {other: _most_agreed(offsets) for other, offsets in votes.items()}
-
-
-def _hits(
-    session: Session,
-    counts: ColumnElement[bool],
-    wanted: Sequence[int],
-    only: Collection[str] | None,
-) -> Iterator[tuple[int, str, int]]:
-    """Landmarks of tracks that count: by their hashes, or all of a few tracks'."""
-    query = (
-        select(Landmark.hash, Landmark.track_id, Landmark.frame)
-        .join(Track, Track.id == Landmark.track_id)
-        .where(counts)
-    )
-    if only is not None:
-        yield from session.execute(query).tuples()
-        return
-    for begin in range(0, len(wanted), _CHUNK):
-        chunk = wanted[begin : begin + _CHUNK]
-        yield from session.execute(query.where(Landmark.hash.in_(chunk))).tuples()
-
-
-def _most_agreed(offsets: dict[int, set[int]]) -> tuple[int, int]:
-    # A recording that was cut lies between two frames of the other: both count.
-    counts = Counter({offset: len(numbers) for offset, numbers in offsets.items()})
-    best = max(
-        counts, key=lambda o: (counts[o - 1] + counts[o] + counts[o + 1], counts[o], -abs(o))
-    )
-    agreed = set().union(*(offsets.get(best + step, set()) for step in (-1, 0, 1)))
-    return best, len(agreed)
-
-
-def _score(
-    session: Session, track: Track, other_id: str, landmarks: Landmarks, offset: int, hits: int
-) -> Match | None:
-    other = session.get_one(Track, other_id)
-    length = (track.duration_seconds or 0.0) * FRAMES_PER_SECOND
-    other_length = (other.duration_seconds or 0.0) * FRAMES_PER_SECOND
-    begin, end = max(0.0, offset), min(other_length, length + offset)
-    if end - begin < LEAST_OVERLAP * min(length, other_length):
-        return None
-    here = sum(begin <= frame + offset <= end for _, frame in landmarks)
-    there = session.scalar(
-        select(func.count())
-        .select_from(Landmark)
-        .where(Landmark.track_id == other_id, Landmark.frame.between(int(begin), int(end)))
-    )
-    score = min(1.0, hits / max(1, min(here, there or 0)))
-    if score < LEAST_SCORE:
-        return None
-    return Match(other_id, "sound", round(score, 4), round(offset / FRAMES_PER_SECOND, 2))
+def _matches(
+    session: Session, track: Track, like: Sequence[Likeness], also: Collection[str] = ()
+) -> list[Match]:
+    """The tracks that count, each by the nearest of its recordings, best first."""
+    counts = or_(Track.state == "ready", Track.id.in_(also)) & (Track.id != track.id)
+    same = select(Track.id).where(Track.audio_sha256 == track.audio_sha256, counts)
+    found = {each: Match(each, "bytes", 1.0, 0.0) for each in session.scalars(same)}
+    # A remix counts for its track as long as the recording stands that it was made of: what was
+    # published before the track was rejected, and sent anew, was another's.
+    own = aliased(Recording)
+    of: dict[int, str] = {}
+    for begin in range(0, len(like), _CHUNK):
+        part = [each.recording_id for each in like[begin : begin + _CHUNK]]
+        query = (
+            select(Recording.id, Recording.track_id)
+            .join(Track, Track.id == Recording.track_id)
+            .join(own, (own.track_id == Recording.track_id) & own.job_id.is_(None))
+            .where(Recording.id.in_(part), own.id <= Recording.id, counts)
+        )
+        of.update(session.execute(query).tuples().all())
+    # Equally near, the track's own recording comes before its remixes: it is the older one.
+    for each in sorted(like, key=lambda each: (-each.score, each.recording_id)):
+        track_id = of.get(each.recording_id)
+        if track_id is not None and track_id not in found:
+            found[track_id] = Match(track_id, "sound", each.score, each.offset_seconds)
+    return sorted(found.values(), key=lambda match: (-match.score, match.track_id))

@@ -1,25 +1,11 @@
-"""Tables of ingestion: what a track sounds like, and disputes about whose it is."""
+"""Tables of ingestion: disputes about whose a recording is."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from service.database import Base, new_id, now
-
-
-class Landmark(Base):
-    """One landmark of a track's audio (Wang 2003): a hash of two spectral peaks, and when.
-
-    `frame` counts the fingerprint's frames (see `workers.fingerprint`).
-    """
-
-    __tablename__ = "landmarks"
-
-    # In this order the primary key is the index that a search by hash needs.
-    hash: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    track_id: Mapped[str] = mapped_column(ForeignKey("tracks.id"), primary_key=True, index=True)
-    frame: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class Dispute(Base):

@@ -18,11 +18,9 @@ from service.errors import NotFound, Problem
 from service.ingestion.disputes import settle_matches
 from service.ingestion.fingerprints import (
     Compared,
-    Landmarks,
     compare,
     compare_since,
     hold_fingerprints,
-    keep_landmarks,
 )
 from service.ingestion.receiving import OPEN_STATES
 from service.ingestion.refusals import AUDIO_REFUSALS, AudioMissing, AudioUndecodable, TrackSettled
@@ -30,6 +28,7 @@ from service.ingestion.retention import release_objects
 from service.jobs.acceptance import accept
 from service.permit import Permit
 from service.recognition.keeping import keep_track
+from service.recognition.landmarks import Landmarks
 from service.settings import Settings
 from service.storage import ObjectStore
 
@@ -100,7 +99,7 @@ def compare_audio(
     duration_seconds: float,
     landmarks: Landmarks,
 ) -> Compared:
-    """Compare a recording with the ready tracks, before anything of it is written."""
+    """Compare a recording with those that are there, before anything of it is written."""
     permit.require("ingest")
     heard = Track(id=permit.track_id, audio_sha256=audio_sha256, duration_seconds=duration_seconds)
     return compare(session, heard, landmarks)
@@ -137,7 +136,6 @@ def accept_audio(
     track.channels = channels
     track.problem = None
     hold_fingerprints(session)
-    keep_landmarks(session, track.id, landmarks)
     keep_track(session, track.id, landmarks, duration_seconds)
     settle_matches(session, track, compare_since(session, track, landmarks, compared))
 

@@ -4,12 +4,12 @@ What a remix sounded like stays when it is taken down: it is still found where s
 A track whose recording was another's is forgotten.
 """
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.recognition.landmarks import FRAMES_PER_SECOND, Landmarks
 from service.recognition.models import Recording
-from service.recognition.packing import pack_landmarks
+from service.recognition.packing import pack_landmarks, unpack_landmarks
 
 
 def keep_track(session: Session, track_id: str, landmarks: Landmarks, seconds: float) -> None:
@@ -30,6 +30,19 @@ def forget_track(session: Session, track_id: str) -> None:
     session.execute(
         delete(Recording).where(Recording.track_id == track_id, Recording.job_id.is_(None))
     )
+
+
+def landmarks_of(session: Session, track_id: str) -> Landmarks:
+    """What a track sounds like, as it was kept; nothing where nothing was."""
+    packed = session.scalar(
+        select(Recording.landmarks).where(
+            Recording.track_id == track_id, Recording.job_id.is_(None)
+        )
+    )
+    if packed is None:
+        return []
+    hashes, frames = unpack_landmarks(packed)
+    return list(zip(hashes.tolist(), frames.tolist(), strict=True))
 
 
 def _add(

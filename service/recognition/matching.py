@@ -6,7 +6,7 @@ are. Then the few that were voted for are compared whole. Remixes of one track s
 of it: by its sound alone a remix is told from other songs, never for certain from its siblings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,9 @@ MOST_COMPARED = 12
 """Recordings that are compared whole."""
 MOST_UNINDEXED = 64
 """... and besides, of those that the index does not know yet."""
+MOST_PAIRS_THOROUGH = 4_000_000
+"""Pairs that may vote where nothing may be overlooked and nobody waits."""
+_CHUNK = 4_000
 Numbers = NDArray[np.int64]
 
 
@@ -81,7 +84,8 @@ def find_similar(session: Session, landmarks: Landmarks, seconds: float) -> list
         return []
     rows = session.execute(
         select(Recording.track_id, Recording.job_id, Recording.frames, Recording.landmarks).where(
-            Recording.id.in_([*candidates(session, sound), *unindexed(session)])
+            # In this order: what is indexed meanwhile is in the one or the other.
+            Recording.id.in_([*unindexed(session), *candidates(session, sound)])
         )
     ).all()
     found: dict[str, list[Heard]] = {}
@@ -105,44 +109,64 @@ def _best_first(heard: Heard) -> tuple[float, str]:
     return -heard.score, heard.job_id or ""
 
 
-def candidates(session: Session, sound: Columns) -> list[int]:
-    """The recordings that the index votes for, most votes first."""
-    asked, moments = _probes(*sound)
+def candidates(session: Session, sound: Columns, *, thorough: bool = False) -> list[int]:
+    """The recordings that the index votes for, most votes first.
+
+    A `thorough` question asks about every landmark, reads stop words too (last, and what stands
+    there came first: nobody can flood it out), and gives every recording that has the votes: else
+    a sound that is made of many would hide the one behind the others.
+    """
+    asked, moments = _probes(*sound, None if thorough else PROBES)
     order = np.argsort(asked, kind="stable")
     values, times = np.unique(asked, return_counts=True)
     at = dict(zip(values.tolist(), np.split(moments[order], np.cumsum(times)[:-1]), strict=True))
-    lengths = session.execute(
-        select(Postings.hash, Postings.length).where(
-            Postings.hash.in_(list(at)), Postings.length < MOST_POSTINGS
-        )
-    ).tuples()
     # What is rare says most: a hash that every second recording has would only be read in vain.
     chosen: list[int] = []
     read = 0
+    most = MOST_POSTINGS if thorough else MOST_POSTINGS - 1
+    lengths = _lengths(session, list(at), most)
     for value, length in sorted(lengths, key=lambda each: (each[1], each[0])):
         read += length * at[value].size
-        if read > MOST_PAIRS or len(chosen) == MOST_READ:
+        if read > (MOST_PAIRS_THOROUGH if thorough else MOST_PAIRS):
             break
         chosen.append(value)
+        if len(chosen) == MOST_READ and not thorough:
+            break
     votes: list[Numbers] = []
-    rows = session.execute(
-        select(Postings.hash, Postings.pairs).where(Postings.hash.in_(chosen))
-    ).tuples()
-    for value, packed in rows:
+    for value, packed in _pairs(session, chosen):
         pairs = np.frombuffer(packed, PAIR)
         recordings = pairs["recording"].astype(np.int64) << 32
         for moment in at[value]:
             votes.append(recordings + (pairs["frame"].astype(np.int64) - moment + (1 << 31)))
-    return _elected(np.concatenate(votes)) if votes else []
+    return _elected(np.concatenate(votes), None if thorough else MOST_COMPARED) if votes else []
 
 
-def unindexed(session: Session) -> Sequence[int]:
-    """The newest recordings, which the index does not know yet."""
+def _lengths(session: Session, hashes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    for begin in range(0, len(hashes), _CHUNK):
+        yield from session.execute(
+            select(Postings.hash, Postings.length).where(
+                Postings.hash.in_(hashes[begin : begin + _CHUNK]),
+                Postings.length <= most,
+            )
+        ).tuples()
+
+
+def _pairs(session: Session, hashes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    for begin in range(0, len(hashes), _CHUNK):
+        yield from session.execute(
+            select(Postings.hash, Postings.pairs).where(
+                Postings.hash.in_(hashes[begin : begin + _CHUNK])
+            )
+        ).tuples()
+
+
+def unindexed(session: Session, *, thorough: bool = False) -> Sequence[int]:
+    """Recordings that the index does not know yet; of a `thorough` question all of them."""
     return session.scalars(
         select(Recording.id)
         .where(Recording.indexed_at.is_(None))
         .order_by(Recording.id)
-        .limit(MOST_UNINDEXED)
+        .limit(None if thorough else MOST_UNINDEXED)
     ).all()
 
 
@@ -164,11 +188,11 @@ def agreement(
     return None if score < LEAST_SCORE else (score, offset)
 
 
-def _probes(hashes: Numbers, frames: Numbers) -> tuple[Numbers, Numbers]:
+def _probes(hashes: Numbers, frames: Numbers, most: int | None) -> tuple[Numbers, Numbers]:
     """The hashes to look up and their moments: of the sample first, then any, neighbours too."""
     # The same ones for every copy: their order is the hash's own.
     mixed = (hashes >> APART_BITS) * 2_654_435_761 & 0xFFFFFFFF
-    order = np.lexsort((mixed, ~sampled(hashes)))[:PROBES]
+    order = np.lexsort((mixed, ~sampled(hashes)))[:most]
     hashes, frames = hashes[order], frames[order]
     asked, moments = [], []
     for moved in (-1, 0, 1):
@@ -179,7 +203,7 @@ def _probes(hashes: Numbers, frames: Numbers) -> tuple[Numbers, Numbers]:
     return np.concatenate(asked), np.concatenate(moments)
 
 
-def _elected(votes: Numbers) -> list[int]:
+def _elected(votes: Numbers, most: int | None) -> list[int]:
     """Recordings with enough votes for one offset or the one beside it."""
     values, counts = np.unique(votes, return_counts=True)
     beside = np.searchsorted(values, values + 1)
@@ -191,7 +215,7 @@ def _elected(votes: Numbers) -> list[int]:
     best: dict[int, int] = {}
     for recording, count in zip(values[enough] >> 32, together[enough], strict=True):
         best[int(recording)] = max(best.get(int(recording), 0), int(count))
-    return sorted(best, key=lambda each: (-best[each], each))[:MOST_COMPARED]
+    return sorted(best, key=lambda each: (-best[each], each))[:most]
 
 
 def _hits(sound: Columns, other: Columns) -> tuple[Numbers, Numbers]:

@@ -23,6 +23,8 @@ class Recording(Base):
             sqlite_where=text("indexed_at IS NULL"),
             postgresql_where=text("indexed_at IS NULL"),
         ),
+        # A number that was another's would hide what came since (see `ingestion.fingerprints`).
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(SequenceId, primary_key=True, autoincrement=True)

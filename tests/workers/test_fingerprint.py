@@ -8,8 +8,9 @@ import soxr
 
 from service.catalog.models import Track
 from service.database import Database
-from service.ingestion.fingerprints import Match, find_matches, keep_landmarks
+from service.ingestion.fingerprints import Match, find_matches
 from service.permit import Permit, PermitDenied
+from service.recognition.keeping import keep_track
 from service.recognition.landmarks import LEAST_SCORE, MOST_APART, pack
 from tests.songs import RATE, SECONDS, Samples, song, through_mp3
 from tests.stories import Story
@@ -55,7 +56,7 @@ class Shelf:
     def keep(self, samples: Samples) -> str:
         track_id = self.story.track(self.owner, seconds=samples.size / RATE)
         with self.database.transaction() as session:
-            keep_landmarks(session, track_id, self.landmarks(samples))
+            keep_track(session, track_id, self.landmarks(samples), samples.size / RATE)
         return track_id
 
     def find(self, samples: Samples, rate: int = RATE) -> list[Match]:

@@ -1,6 +1,7 @@
 """The benches of size, at a size that a test has time for: the right things are measured."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,14 @@ def test_the_log_is_filled_with_a_tree_that_is_one(database: Database, settings:
 
 
 @ONE
-def test_copies_are_found_and_strangers_are_not(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("find", "length"), [(recognising.verified, 15.0), (recognising.ingested, 40.0)]
+)
+def test_copies_are_found_and_strangers_are_not(
+    database: Database, find: Any, length: float
+) -> None:
     assert list(recognising.fill(database, 40, 60.0)) == [40]
-    asked = recognising.ask(database, 40, 60.0, 15.0, times=5, seed=1)
+    asked = recognising.ask(database, 40, 60.0, length, 5, 1, find)
     assert (asked.copies, asked.found, asked.strangers, asked.mistaken) == (5, 5, 5, 0)
     assert 0 < asked.cost.p50 <= asked.cost.p99 <= asked.cost.most
 

@@ -23,10 +23,11 @@ from service.catalog.models import Stem, Track, Upload
 from service.catalog.possession import registration_proof
 from service.consent.models import TokenUse
 from service.database import Database
-from service.ingestion.models import Dispute, Landmark
+from service.ingestion.models import Dispute
 from service.jobs.models import Artefact, Job, OutboxRow
 from service.migrations import migrate
 from service.permit import Permit
+from service.recognition.models import Recording
 from service.settings import Settings
 from service.storage import ObjectStore
 from workers.models import Models
@@ -149,7 +150,7 @@ class Studio:
             "stems": Stem.name,
             "artefacts": Artefact.key,
             "owed": OutboxRow.id,
-            "landmarks": Landmark.hash,
+            "recordings": Recording.id,
             "disputes": Dispute.id,
         }
         with self.database.snapshot() as session:
@@ -185,7 +186,7 @@ class Studio:
 
 NOTHING = {
     "objects": [], "files": [], "audio": 0, "tokens without jobs": 0, "uploads": 0, "stems": 0,
-    "artefacts": 0, "owed": 0, "landmarks": 0, "disputes": 0,
+    "artefacts": 0, "owed": 0, "recordings": 0, "disputes": 0,
 }  # fmt: skip
 
 

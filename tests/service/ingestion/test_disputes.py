@@ -20,11 +20,12 @@ from service.consent.refusals import TrackHeld
 from service.errors import NotFound
 from service.ingestion import disputes
 from service.ingestion.deciding import Decision, DecisionNotYours, DisputeSettled
-from service.ingestion.fingerprints import FRAMES_PER_SECOND, Landmarks
-from service.ingestion.models import Dispute, Landmark
+from service.ingestion.models import Dispute
 from service.ingestion.refusals import TrackSettled
 from service.ingestion.settling import accept_audio, begin
 from service.permit import Permit
+from service.recognition.landmarks import FRAMES_PER_SECOND, Landmarks
+from service.recognition.models import Recording
 from service.storage import ObjectStore
 from service.takedown.disputes import decide as decide_dispute
 from tests.stories import Owner, Story
@@ -59,8 +60,9 @@ def settle(
     return track_id
 
 
-def ingest(story: Story, track_id: str, landmarks: Landmarks, audio: str | None = None) -> None:
-    permit = Permit(
+def permit_of(track_id: str) -> Permit:
+    """What the gate gives a worker that ingests the track."""
+    return Permit(
         purpose="ingest",
         stage="ingest",
         track_id=track_id,
@@ -72,10 +74,13 @@ def ingest(story: Story, track_id: str, landmarks: Landmarks, audio: str | None 
         checkpoints={},
         valid_until=datetime.now(UTC) + timedelta(minutes=5),
     )
+
+
+def ingest(story: Story, track_id: str, landmarks: Landmarks, audio: str | None = None) -> None:
     with story.database.transaction() as session:
         accept_audio(
             session,
-            permit,
+            permit_of(track_id),
             audio_sha256=audio or uuid4().hex * 2,
             stems={},
             duration_seconds=20.0,
@@ -258,7 +263,7 @@ def test_an_operator_rejects_and_its_audio_goes(story: Story, objects: ObjectSto
     assert gone.problem["type"] == "/problems/track-disputed"
     assert "They sent the contract" in gone.problem["detail"]
     with story.database.snapshot() as session:
-        left = select(func.count()).select_from(Landmark).where(Landmark.track_id == copy)
+        left = select(func.count()).select_from(Recording).where(Recording.track_id == copy)
         assert session.scalar(left) == 0
     # Sent again, it is held again, and the first decision stays on record.
     story.set_track(copy, state="ingesting")

@@ -17,10 +17,10 @@ from service.recognition.index import MOST_POSTINGS, PAIR, index_recordings
 from service.recognition.keeping import forget_track, keep_remix, keep_track
 from service.recognition.landmarks import RATE as LANDMARK_RATE
 from service.recognition.landmarks import Landmarks
-from service.recognition.matching import Similar, find_similar
+from service.recognition.matching import Similar, candidates, find_similar
 from service.recognition.measuring import measure
 from service.recognition.models import Postings, Recording
-from service.recognition.packing import pack_landmarks, unpack_landmarks
+from service.recognition.packing import columns, pack_landmarks, unpack_landmarks
 from tests.songs import RATE, SECONDS, Samples, song, through_aac, through_mp3
 from tests.stories import Story
 
@@ -98,7 +98,7 @@ def test_siblings_are_candidates_of_one_track_and_none_is_certain(story: Story) 
     with story.database.transaction() as session:
         keep_track(session, granted.track_id, pairs_of(base), seconds)
     draw = np.random.default_rng(1)
-    jobs = [_job(story, granted.track_id) for _ in range(2)]
+    jobs = [remix_job(story, granted.track_id) for _ in range(2)]
     for number, job_id in enumerate(jobs):
         mine = base.copy()
         new = draw.random(len(mine)) < 0.33
@@ -162,6 +162,27 @@ def test_a_hash_that_every_recording_has_is_not_read(story: Story) -> None:
     assert {each.track_id for each in find(story.database, marks, 60.0)} == {track_id, again}
 
 
+@ONE
+def test_a_thorough_question_finds_what_somebody_floods(story: Story) -> None:
+    """Every hash of a recording is made a stop word: what stood there first is found all the same.
+
+    A copy that comes then has no room in the index, and no need of it.
+    """
+    marks = pairs_of(made_up(1, 60.0))
+    keep(story, marks, 60.0)
+    index_recordings(story.database)
+    with story.database.transaction() as session:
+        (number,) = session.scalars(select(Recording.id)).all()
+        for row in session.scalars(select(Postings)):
+            more = np.zeros(MOST_POSTINGS - row.length, PAIR)
+            more["recording"] = number + 1
+            more["frame"] = np.arange(more.size) * 7 % 2_000
+            row.pairs, row.length = row.pairs + more.tobytes(), MOST_POSTINGS
+    assert find(story.database, marks, 60.0) == []
+    with story.database.snapshot() as session:
+        assert number in candidates(session, columns(marks), thorough=True)
+
+
 def test_a_question_reads_a_bounded_number_of_rows(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +228,7 @@ def test_landmarks_come_back_as_they_were() -> None:
             pack_landmarks(wrong)
 
 
-def _job(story: Story, track_id: str) -> str:
+def remix_job(story: Story, track_id: str) -> str:
     job_id = f"job_{uuid4().hex}"
     with story.database.transaction() as session:
         session.add(
