@@ -5,13 +5,13 @@ disk at once, how long one may take to arrive, and how many are read at once.
 """
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO, Final
 
 import anyio
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -21,6 +21,10 @@ from service.ingestion.refusals import UploadInterrupted, UploadStalled
 MOST_FILES: Final = 16
 READERS: Final = 2
 RECEIVE_SECONDS: Final = 300.0
+# What a sender may be behind, and how fast it has to be on the whole: a place that is held by next
+# to nothing would be held for everybody.
+SLACK_SECONDS: Final = 15.0
+LEAST_BYTES_A_SECOND: Final = 16 * 1024
 WAIT_SECONDS: Final = 20.0
 
 _POLL_SECONDS: Final = 0.05
@@ -70,28 +74,46 @@ async def reader() -> AsyncIterator[None]:
 async def receive(request: Request, sink: IO[bytes]) -> None:
     """Write the file in the request's body, raw or the part `file` of a form, to `sink`.
 
-    Raises `InvalidRequest` for a form without a file, `UploadStalled` after `RECEIVE_SECONDS`,
-    `UploadInterrupted` when the sender went away.
+    Raises `InvalidRequest` for a form without a file, `UploadStalled` after `RECEIVE_SECONDS` or
+    for a sender that is slower than `LEAST_BYTES_A_SECOND`, `UploadInterrupted` when it went away.
     """
+    chunks = _in_time(request.stream())
     try:
-        with anyio.fail_after(RECEIVE_SECONDS):
-            if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                await _receive_form(request, sink)
-            else:
-                async for chunk in request.stream():
-                    sink.write(chunk)
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            await _receive_form(request.headers, chunks, sink)
+        else:
+            async for chunk in chunks:
+                sink.write(chunk)
     except TimeoutError as error:
-        raise UploadStalled(f"the file did not arrive in {RECEIVE_SECONDS:g} s") from error
+        raise UploadStalled("the file came too slowly, or not at all; send it again") from error
     except ClientDisconnect as error:
         # Or the edge cut the body off, and answers in our place.
         raise UploadInterrupted("the connection ended before the file did") from error
 
 
-async def _receive_form(request: Request, sink: IO[bytes]) -> None:
+async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The chunks of a body; raises `TimeoutError` where it falls behind."""
+    begun = anyio.current_time()
+    seen = 0
+    while True:
+        allowed = min(RECEIVE_SECONDS, SLACK_SECONDS + seen / LEAST_BYTES_A_SECOND)
+        with anyio.fail_after(begun + allowed - anyio.current_time()):
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+        seen += len(chunk)
+        yield chunk
+
+
+async def _receive_form(
+    headers: Headers, chunks: AsyncGenerator[bytes], sink: IO[bytes]
+) -> None:
     try:
-        parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8)
+        parser = MultiPartParser(headers, chunks, max_files=1, max_fields=8)
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    # A name in a character set that is none (`charset=undefined`) is a ValueError.
+    except (MultiPartException, KeyError, ValueError) as error:
         raise InvalidRequest("the form cannot be read: send one part named file") from error
     try:
         file = form.get("file")
