@@ -106,9 +106,7 @@ async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-async def _receive_form(
-    headers: Headers, chunks: AsyncGenerator[bytes], sink: IO[bytes]
-) -> None:
+async def _receive_form(headers: Headers, chunks: AsyncGenerator[bytes], sink: IO[bytes]) -> None:
     try:
         parser = MultiPartParser(headers, chunks, max_files=1, max_fields=8)
         form = await parser.parse()

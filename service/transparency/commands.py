@@ -36,7 +36,9 @@ def audit(
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="The log's verifier key (name+id+key), from elsewhere."),
+        typer.Option(
+            help="The log's verifier key (name+id+key), from elsewhere; retired ones as well."
+        ),
     ] = None,
     seen: Annotated[
         Path | None,
@@ -88,7 +90,8 @@ def audited(settings: Settings, *, url: str | None, keys: list[str], seen: Path 
 def _read(seen: Path | None) -> list[str]:
     if seen is None or not seen.exists():
         return []
-    notes = json.loads(seen.read_text())["checkpoints"]
+    kept = json.loads(seen.read_text())
+    notes = kept.get("checkpoints") if isinstance(kept, dict) else None
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise ValueError(f"{seen} is no file of checkpoints")
     return notes

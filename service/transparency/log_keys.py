@@ -14,7 +14,7 @@ from joserfc.jwk import OKPKey
 from service.auth.keys import ServiceKeyUnusable, write_once
 from service.auth.seal import parse_private_keys
 from service.settings import Settings
-from service.transparency.notes import Checkpoint, Verifier, is_name, sign
+from service.transparency.notes import Checkpoint, NoteInvalid, Verifier, is_name, open_note, sign
 
 
 class LogKeys:
@@ -36,6 +36,26 @@ class LogKeys:
         """A signed checkpoint."""
         text = Checkpoint(self.origin, size, root).text
         return sign(text, [(self.origin, key) for key in self._keys])
+
+    def sign_too(self, note: str, size: int, root: bytes) -> str:
+        """A checkpoint that older keys signed, with their signatures and these."""
+        ours = self.sign(size, root)
+        text, blank, lines = ours.rpartition("\n\n")
+        if not note.startswith(text + blank):
+            return ours
+        return note + "".join(each for each in lines.splitlines(True) if each not in note)
+
+    def have_signed(self, note: str) -> bool:
+        """Whether each of these keys has signed the note."""
+        return all(_signed(note, verifier) for verifier in self.verifiers)
+
+
+def _signed(note: str, verifier: Verifier) -> bool:
+    try:
+        open_note(note, [verifier])
+    except NoteInvalid:
+        return False
+    return True
 
 
 def _load(settings: Settings) -> list[OKPKey]:

@@ -3,9 +3,10 @@
 Entries are written without a place, so that whoever publishes or revokes waits for nobody. One
 sequencer at a time takes those that are committed, in the order of their numbers, and in one
 transaction sets their places, grows the tiles and keeps a signed checkpoint: after a crash all of
-it is there or none. An entry has its place within seconds, `MAX_MERGE_DELAY_SECONDS` at most while
-a relay runs. A number may be committed after a larger one has got its place; two events of one
-grant never are, for the second waits for the first's commit.
+it is there or none. A key that is new signs the newest checkpoint at once. An entry has its place
+within seconds, `MAX_MERGE_DELAY_SECONDS` at most while a relay runs. A number may be committed
+after a larger one has got its place; two events of one grant never are, for the second waits for
+the first's commit.
 """
 
 import structlog
@@ -42,7 +43,8 @@ def keep_sequencing(database: Database, keys: LogKeys) -> int:
 def integrate(database: Database, keys: LogKeys, batch: int = BATCH) -> int:
     """Give every waiting entry its place; gives how many. Raises `LogDamaged`."""
     with database.snapshot() as session:
-        if not _waiting(session) and latest(session) is not None:
+        last = latest(session)
+        if last is not None and not _waiting(session) and keys.have_signed(last.note):
             return 0
     total = 0
     while True:
@@ -81,7 +83,7 @@ def _integrate(session: Session, keys: LogKeys, batch: int) -> int:
         .order_by(LogEntry.id)
         .limit(batch)
     ).all()
-    if last is not None and not rows:
+    if last is not None and not rows and keys.have_signed(last.note):
         return 0
     tiles = stored_tiles(session)
     try:
@@ -96,7 +98,10 @@ def _integrate(session: Session, keys: LogKeys, batch: int) -> int:
         session.execute(update(LogEntry), places)
     for (level, number), hashes in tiles.changed().items():
         session.merge(LogTile(level=level, number=number, hashes=hashes))
-    session.add(LogCheckpoint(size=grown, root=top, note=keys.sign(grown, top)))
+    if last is not None and not rows:
+        last.note = keys.sign_too(last.note, grown, top)
+    else:
+        session.add(LogCheckpoint(size=grown, root=top, note=keys.sign(grown, top)))
     return len(rows)
 
 

@@ -174,6 +174,16 @@ def test_a_remote_log_is_held_to_a_key_from_elsewhere(settings: Settings) -> Non
         audited(settings, url="http://testserver/v1/log", keys=[], seen=None)
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "7", "[", '{"checkpoints": [1]}'])
+def test_a_file_of_other_things_is_no_file_of_checkpoints(
+    text: str, settings: Settings, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen.json"
+    seen.write_text(text)
+    with pytest.raises(InvalidRequest):
+        audited(settings, url=None, keys=[], seen=seen)
+
+
 def test_a_bundle_that_ends_inside_an_entry_is_refused() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=b"\x00\x05abc")

@@ -1,18 +1,22 @@
 """The sequencer: one order, no gap, one signature for a size, and nothing half done."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
 from service.database import Database
+from service.settings import Settings
 from service.transparency import sequencer
 from service.transparency.entries import append
 from service.transparency.log_keys import LogKeys
 from service.transparency.merkle import EMPTY_ROOT
 from service.transparency.models import LogCheckpoint, LogEntry, LogTile
+from service.transparency.monitor import watch_database
 from service.transparency.notes import open_checkpoint
-from service.transparency.reading import waiting
+from service.transparency.reading import signed, waiting
 from service.transparency.sequencer import LogDamaged, integrate, keep_sequencing, latest
 from tests.service.transparency.conftest import Book
 
@@ -144,3 +148,57 @@ def test_nothing_is_signed_on_a_damaged_tree(book: Book, database: Database, dam
         assert newest.note == before
         unplaced = session.scalars(select(LogEntry).where(LogEntry.position.is_(None))).all()
         assert len(unplaced) == 1
+
+
+def keys_of(*homes: Path) -> LogKeys:
+    """The log keys that lie in these homes, together."""
+    sets = [json.loads((home / "keys" / "log.jwks").read_text()) for home in homes]
+    every = {"keys": [key for each in sets for key in each["keys"]]}
+    return LogKeys(Settings(home=homes[0], log_keys=json.dumps(every)))
+
+
+def test_a_new_key_signs_what_stands_though_nothing_happens(
+    book: Book, settings: Settings, tmp_path: Path
+) -> None:
+    """The one key goes after the other came, and no entry was written meanwhile."""
+    other = LogKeys(Settings(home=tmp_path / "other"))
+    book.add(3)
+    first = book.sign()
+    both = keys_of(tmp_path / "other", settings.home)
+
+    assert integrate(book.database, both) == 0
+    with book.database.snapshot() as session:
+        newest = latest(session)
+        assert newest is not None
+        note = newest.note
+    for trusted in (book.keys.verifiers, other.verifiers):
+        assert open_checkpoint(note, trusted) == open_checkpoint(first, book.keys.verifiers)
+
+    # The older one is gone, or lost at once: whoever knows the newer is answered all the same.
+    assert integrate(book.database, other) == 0
+    with book.database.snapshot() as session:
+        assert signed(session).note == note, "nothing is signed twice by one key"
+    assert watch_database(book.database, other.verifiers, [note]).findings == []
+
+
+def test_a_lost_key_leaves_its_signature(book: Book, tmp_path: Path) -> None:
+    """Its holders go on to verify what it signed; who knows the new one can begin there."""
+    book.add(3)
+    first = open_checkpoint(book.sign(), book.keys.verifiers)
+    other = LogKeys(Settings(home=tmp_path / "other"))
+    integrate(book.database, other)
+    with book.database.snapshot() as session:
+        note = signed(session).note
+    assert open_checkpoint(note, book.keys.verifiers) == first
+    assert open_checkpoint(note, other.verifiers) == first
+
+
+def test_nothing_damaged_is_signed_by_a_new_key(book: Book, tmp_path: Path) -> None:
+    book.add(3)
+    before = book.sign()
+    with book.database.transaction() as session:
+        session.execute(update(LogTile).values(hashes=bytes(3 * 32)))
+    with pytest.raises(LogDamaged):
+        integrate(book.database, LogKeys(Settings(home=tmp_path / "other")))
+    with book.database.snapshot() as session:
+        assert signed(session).note == before
