@@ -153,7 +153,8 @@ def parent_of(
 ) -> Parent:
     """The original with a credential that holds, checked before anything is signed upon it.
 
-    It is signed now if it has no credential yet, or if that ended with its certificate.
+    It is signed now if it has no credential yet, or if that ended with its certificate or its
+    signer is trusted no more: a track outlives the keys of the day on which it was ingested.
 
     :param folder: where it is signed.
     :raises OriginalRefused: it is other audio, or was changed after it was signed.
@@ -161,14 +162,15 @@ def parent_of(
     answer = extract(original, trust.sdk_settings_json())
     if answer["outcome"] == "read":
         store = ManifestStore(answer["store"])
-        failures = [str(failure) for failure in (*store.failures(), *store.ingredient_failures())]
-        if store.state == "Trusted" and not failures:
+        found = [*store.failures(), *store.ingredient_failures()]
+        if store.state == "Trusted" and not found:
             _require_audio(original, track)
             return Parent(original, WAV, track.title)
-        if not store.only_ended:
+        intact = store.state == "Valid" and not any(f.breaks_integrity for f in found)
+        if not (intact or store.only_ended):
             raise OriginalRefused(
                 f"the original's own credential is {store.state}, not Trusted. "
-                + "; ".join(failures)
+                + "; ".join(str(failure) for failure in found)
             )
     elif answer["outcome"] != "absent":
         raise OriginalRefused(f"the original cannot be read: {answer['outcome']}")

@@ -186,3 +186,31 @@ def test_an_original_whose_credential_ended_is_signed_again(
         file.write(b"\x55")
     with pytest.raises(OriginalRefused):
         stamp_it(original=changed)
+
+
+def test_an_original_of_an_authority_that_is_gone_is_signed_again(
+    permit: Permit,
+    original: Path,
+    record: StampRecord,
+    stamp_it: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """The authority's key was lost, or is trusted no more: the audio is the catalogue's still."""
+    authority = Authority.new()
+    old = tmp_path / "old.wav"
+    sign(
+        permit,
+        original,
+        old,
+        original_definition(record.track, WAV, "0.0.1"),
+        identity=local_identity(authority.leaf(key := new_key()), pem_of(key)),
+        trust=Trust(authority.pem),
+    )
+
+    assert stamp_it(original=old).manifest["validation_state"] == "Trusted"
+
+    with old.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\x55")
+    with pytest.raises(OriginalRefused, match="dataHash"):
+        stamp_it(original=old)
