@@ -37,6 +37,7 @@ from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
 from service.previews import endpoints as previews
 from service.provenance import endpoints as provenance
+from service.provenance import intake
 from service.provenance import proof_endpoints as proofs
 from service.provenance.quarantine import endpoints as quarantine
 from service.remixes import endpoints as remixes
@@ -122,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        intake.sweep()
         yield
         app.state.database.dispose()
 

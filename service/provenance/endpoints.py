@@ -1,6 +1,5 @@
 """Verification and credentials over HTTP."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +10,21 @@ from service.auth import Principal, require
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, problem
 from service.errors import NotFound
 from service.provenance.finders.every import finders_of
-from service.provenance.intake import reader, receive, room_for_a_file
+from service.provenance.intake import (
+    VerifyBusy,
+    folder_for_a_file,
+    reader,
+    receive,
+    room_for_a_file,
+    searcher,
+)
 from service.provenance.manifest_store import ManifestStore
 from service.provenance.models import Credential
 from service.provenance.reading import Reading
 from service.provenance.schemas import Consent, CredentialAnswer, Verdict
 from service.provenance.standing import consent_standing
 from service.provenance.trust import load_trust
-from service.provenance.verdict import judge, verify_file
+from service.provenance.verdict import judge, search, verify_file
 from service.remixes.reading import downloadable
 
 router = APIRouter(prefix="/v1", tags=["provenance"])
@@ -70,12 +76,15 @@ async def verify(request: Request) -> Verdict:
     credential or recording they lead to, and `answer` is then never `verified`.
     """
     async with room_for_a_file():
-        with tempfile.TemporaryDirectory(prefix="reprise-verify-") as folder:
-            path = Path(folder) / "file"
+        with folder_for_a_file() as folder:
+            path = folder / "file"
             with path.open("wb") as sink:
                 await receive(request, sink)
             async with reader():
-                return await run_in_threadpool(_verify, request, path)
+                verdict = await run_in_threadpool(_judge, request, path)
+            if verdict.answer != "verified":
+                await _search(request, path, verdict)
+            return verdict
 
 
 @router.get(
@@ -110,13 +119,23 @@ def remix_credential(request: Request, remix_id: str, who: Anyone) -> Credential
         )
 
 
-def _verify(request: Request, path: Path) -> Verdict:
+def _judge(request: Request, path: Path) -> Verdict:
     state = request.app.state
 
     def standing(store: ManifestStore) -> Consent | None:
         with state.database.snapshot() as session:
             return consent_standing(session, store)
 
-    return verify_file(
-        path, load_trust(state.settings), standing, finders_of(state.settings, state.database)
-    )
+    return verify_file(path, load_trust(state.settings), standing)
+
+
+async def _search(request: Request, path: Path, verdict: Verdict) -> None:
+    state = request.app.state
+    finders = finders_of(state.settings, state.database)
+    try:
+        async with searcher():
+            await run_in_threadpool(search, verdict, path, finders)
+    except VerifyBusy:
+        verdict.unsearched.append(
+            "watermark and sound: too many files are being searched; ask again in a moment"
+        )

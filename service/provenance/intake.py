@@ -1,12 +1,19 @@
 """Intake: taking in a stranger's file, from many at once and within bounds.
 
 Anybody may ask for a verification. The edge bounds one body; here is how many files may lie on the
-disk at once, how long one may take to arrive, and how many are read at once.
+disk at once, how long one may take to arrive, how many are read and how many searched at once, and
+that none stays when its process is killed.
 """
 
+import fcntl
+import os
+import shutil
+import tempfile
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import IO, Final
 
 import anyio
@@ -20,6 +27,10 @@ from service.ingestion.refusals import UploadInterrupted, UploadStalled
 
 MOST_FILES: Final = 16
 READERS: Final = 2
+# A search takes a thousand times as long as a credential, which must not wait for one.
+SEARCHERS: Final = 2
+MOST_SEARCHES: Final = 6
+"""At once, those that wait for a searcher too; fewer than files may lie here."""
 RECEIVE_SECONDS: Final = 300.0
 # What a sender may be behind, and how fast it has to be on the whole: a place that is held by next
 # to nothing would be held for everybody.
@@ -31,6 +42,11 @@ _POLL_SECONDS: Final = 0.05
 _COPY_BYTES: Final = 1 << 20
 _files = threading.BoundedSemaphore(MOST_FILES)
 _readers = threading.BoundedSemaphore(READERS)
+_searchers = threading.BoundedSemaphore(SEARCHERS)
+_searches = threading.BoundedSemaphore(MOST_SEARCHES)
+
+_PREFIX: Final = "reprise-verify-"
+_SETTLED_SECONDS: Final = 60.0
 
 
 class VerifyBusy(Problem):
@@ -60,15 +76,66 @@ async def room_for_a_file() -> AsyncIterator[None]:
 @asynccontextmanager
 async def reader() -> AsyncIterator[None]:
     """Hold one of the readers, after waiting for it without a thread; raises `VerifyBusy`."""
+    async with _held(_readers):
+        yield
+
+
+@asynccontextmanager
+async def searcher() -> AsyncIterator[None]:
+    """Hold one of the searchers; raises `VerifyBusy`, at once where enough wait already."""
+    if not _searches.acquire(blocking=False):
+        raise VerifyBusy()
+    try:
+        async with _held(_searchers):
+            yield
+    finally:
+        _searches.release()
+
+
+@asynccontextmanager
+async def _held(places: threading.BoundedSemaphore) -> AsyncIterator[None]:
     deadline = anyio.current_time() + WAIT_SECONDS
-    while not _readers.acquire(blocking=False):
+    while not places.acquire(blocking=False):
         if anyio.current_time() >= deadline:
             raise VerifyBusy()
         await anyio.sleep(_POLL_SECONDS)
     try:
         yield
     finally:
-        _readers.release()
+        places.release()
+
+
+@contextmanager
+def folder_for_a_file() -> Iterator[Path]:
+    """A folder that is gone afterwards; if this process is killed, by the next one's `sweep`."""
+    sweep()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _lock(folder):
+        yield Path(folder)
+
+
+def sweep() -> None:
+    """Remove the files that processes left which were killed while they held them."""
+    oldest = time.time() - _SETTLED_SECONDS
+    with os.scandir(tempfile.gettempdir()) as entries:
+        found = [each for each in entries if each.name.startswith(_PREFIX)]
+    for entry in found:
+        # A living process holds the lock; ours or another's may remove its own meanwhile.
+        with suppress(OSError):
+            # One that was made this moment may not be locked yet.
+            if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                with _lock(entry.path):
+                    shutil.rmtree(entry.path)
+
+
+@contextmanager
+def _lock(folder: str) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process; raises `OSError` if it is held."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 async def receive(request: Request, sink: IO[bytes]) -> None:

@@ -65,11 +65,12 @@ def verify_file(
     """
     verdict = judge(read_untrusted(path, trust), standing)
     if verdict.answer != "verified":
-        _search(verdict, path, finders)
+        search(verdict, path, finders)
     return verdict
 
 
-def _search(verdict: Verdict, path: Path, finders: Sequence[Finder]) -> None:
+def search(verdict: Verdict, path: Path, finders: Sequence[Finder]) -> None:
+    """Add to the verdict on an unverified file what the finders know; see `verify_file`."""
     for finder in finders:
         try:
             verdict.found += finder.find(path)

@@ -1,5 +1,8 @@
 """`POST /v1/verify`: for anybody, for any bytes, bounded, and nothing kept."""
 
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import zlib
@@ -17,6 +20,7 @@ from service.catalog import ownership
 from service.catalog.schemas import NewShare
 from service.consent.ownership import changing
 from service.provenance import intake, reading
+from service.provenance.finders.by_sound import BySound
 from tests.service.provenance.conftest import Studio
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -314,6 +318,59 @@ def test_those_who_wait_are_served(studio: Studio, client: TestClient) -> None:
         answers = list(pool.map(lambda _: send(client, body).json()["verdict"], range(5)))
 
     assert answers == ["trusted"] * 5
+
+
+@pytest.mark.attack("hostile audio file")
+def test_a_credential_does_not_wait_for_searches(
+    studio: Studio, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty minutes of silence are thirty kilobytes, and take ten seconds to search."""
+    _, stamped = studio.publish()
+    monkeypatch.setattr(intake, "WAIT_SECONDS", 0.2)
+    for name in ("_searchers", "_searches"):
+        monkeypatch.setattr(intake, name, threading.BoundedSemaphore(1), raising=False)
+    slow, done = threading.Event(), threading.Event()
+
+    def find(self: BySound, path: Path) -> list[Any]:
+        slow.set()
+        assert done.wait(30)
+        return []
+
+    monkeypatch.setattr(BySound, "find", find)
+    monkeypatch.setattr(intake, "_readers", threading.BoundedSemaphore(1))
+    body = studio.mix.read_bytes()
+    with ThreadPoolExecutor(1) as pool:
+        searched = pool.submit(send, client, body)
+        try:
+            assert slow.wait(30)
+            verified = send(client, stamped.path.read_bytes())
+            turned_away = send(client, body)
+        finally:
+            done.set()
+        assert verified.json()["answer"] == "verified"
+        assert turned_away.json()["answer"] == "nothing-known"
+        assert "ask again" in turned_away.json()["unsearched"][0]
+        assert not any("ask again" in told for told in searched.result().json()["unsearched"])
+
+
+def test_a_file_goes_though_its_process_was_killed(client: TestClient) -> None:
+    """Its folder is removed by the next who comes; one that somebody still holds is not."""
+    code = (
+        "import sys, time; from service.provenance.intake import folder_for_a_file\n"
+        "with folder_for_a_file() as f: (f / 'file').touch(); print(f, flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    left = Path(child.stdout.readline().strip())
+    try:
+        os.utime(left, (0, 0))
+        send(client, b"")
+        assert (left / "file").exists(), "in use"
+    finally:
+        child.kill()
+        child.wait()
+    send(client, b"")
+    assert not left.exists()
 
 
 @pytest.mark.attack("look-alike or hidden letters")
