@@ -72,6 +72,7 @@ __all__ = [
     "permit",
     "permit_download",
     "permit_hearing",
+    "permit_inspection",
     "permit_listen",
     "permit_training",
     "permit_upload",
@@ -405,6 +406,19 @@ def permit_download(
         ):
             raise NotFound("no such remix")
         require_delivered(session, job_id, grant_id)
+        return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
+
+
+def permit_inspection(
+    session: Session, principal: Principal, *, track_id: str, job_id: str
+) -> Permit:
+    """An operator may look at a file that never left and never will; others get `NotFound`.
+
+    No grant has a say in it: a preview has none, and one that was taken back hides no fault.
+    """
+    with deciding(session, "listen", track_id=track_id, job_id=job_id, **_asked(principal)):
+        if principal.role != "operator":
+            raise NotFound("no such file")
         return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
 
 

@@ -111,14 +111,7 @@ def permit_case(session: Session, principal: Principal, case_id: str) -> Permit:
     if case.file_sha256 is None or case.resolved_at is not None:
         raise NotFound("the case has no file")
     job = session.get_one(Job, case.job_id)
-    return gate.permit_download(
-        session,
-        principal,
-        job_subject=job.subject,
-        track_id=job.track_id,
-        job_id=job.id,
-        grant_id=job.grant_id or "",
-    )
+    return gate.permit_inspection(session, principal, track_id=job.track_id, job_id=job.id)
 
 
 def check_again(

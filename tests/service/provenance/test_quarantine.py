@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from service.auth import Principal
-from service.consent import gate
+from service.consent import closing, gate
 from service.jobs.finish import finish
 from service.jobs.models import Job, JobState
 from service.provenance.models import QuarantineCase
@@ -17,6 +17,7 @@ from service.provenance.policy import Expected
 from service.provenance.quarantine.holding import LISTENER_WORDS, HeldFile, hold_back
 from service.storage import ObjectStore
 from tests.service.provenance.conftest import Studio
+from tests.service.provenance.test_previews import ask as ask_preview
 from workers.stamping.manifest import expected
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -28,9 +29,11 @@ def objects(settings: Any) -> ObjectStore:
     return ObjectStore(settings.objects)
 
 
-def put_away(studio: Studio, objects: ObjectStore, **record: Any) -> tuple[str, str, str]:
+def put_away(
+    studio: Studio, objects: ObjectStore, job_id: str | None = None, **record: Any
+) -> tuple[str, str, str]:
     """A job whose file was refused: its id, the case's and the file's digest."""
-    job_id = studio.ask()
+    job_id = job_id or studio.ask()
     stamped = studio.stamp(job_id)
     with studio.database.transaction() as session:
         job = session.get_one(Job, job_id)
@@ -118,6 +121,19 @@ def test_the_policy_can_be_asked_again(
     with studio.database.snapshot() as session:
         assert session.get_one(Job, job_id).state == JobState.FAILED, "asking releases nothing"
     assert client.post("/v1/quarantine/qrn_none/check", headers=headers).status_code == 404
+
+
+@SQLITE
+def test_the_policy_is_asked_about_a_preview_and_about_what_was_taken_back(
+    studio: Studio, client: TestClient, objects: ObjectStore
+) -> None:
+    """An operator looks at a file that nobody may have: no grant has a say in that."""
+    cases = [put_away(studio, objects, ask_preview(studio)), put_away(studio, objects)]
+    with studio.database.transaction() as session:
+        closing.revoke(session, studio.granted.owners[0].principal, studio.granted.grant_id)
+    for _, case_id, _ in cases:
+        answer = client.post(f"/v1/quarantine/{case_id}/check", headers=operator(studio))
+        assert (answer.status_code, answer.json()) == (200, {"id": case_id, "reasons": []})
 
 
 @SQLITE
