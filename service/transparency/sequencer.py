@@ -48,7 +48,8 @@ def integrate(database: Database, keys: LogKeys, batch: int = BATCH) -> int:
             return 0
     total = 0
     while True:
-        with database.transaction() as session:
+        # A checkpoint that somebody has seen is never taken back.
+        with database.transaction(durable=True) as session:
             if not _hold(session):
                 return total
             count = _integrate(session, keys, batch)
