@@ -51,6 +51,7 @@ def run_limited(
     file_bytes: int = 0,
     output_bytes: int = OUTPUT_BYTES,
     stop: Callable[[], None] | None = None,
+    handles: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Run `python -m module args…` under limits and return the JSON object it prints.
 
@@ -59,6 +60,7 @@ def run_limited(
     :param file_bytes: largest file the child may write; 0: none.
     :param output_bytes: largest answer.
     :param stop: called while waiting; if it raises, the child is killed and the exception goes on.
+    :param handles: open files that the child has too; it opens them as `/dev/fd/N`.
     :raises SandboxFailure: the child met a limit, crashed, or its answer is not a JSON object.
     """
     limits = json.dumps(
@@ -78,6 +80,7 @@ def run_limited(
             stderr=errors,
             env=_environment(),
             start_new_session=True,
+            pass_fds=handles,
         )
         try:
             timed_out = not _wait(child, time.monotonic() + seconds, stop)

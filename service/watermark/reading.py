@@ -26,16 +26,18 @@ def read_watermark(path: Path, key: bytes) -> list[Detection]:
     :raises AudioUndecodable: no decoder makes sense of the file.
     :raises DecodeLimit: reading it took more time or memory than it may.
     """
-    # Not an argument: those can be seen by every process of the machine.
-    with tempfile.NamedTemporaryFile("w", encoding="ascii", suffix=".hex") as secret:
+    # Not an argument: those can be seen by every process of the machine. Nor a name in a folder:
+    # the file would stay there if this process were killed.
+    with tempfile.TemporaryFile("w", encoding="ascii") as secret:
         secret.write(key.hex())
         secret.flush()
         try:
             answer = run_limited(
                 "service.watermark.listening",
-                [str(path.resolve()), secret.name],
+                [str(path.resolve()), f"/dev/fd/{secret.fileno()}"],
                 seconds=SECONDS,
                 memory_bytes=MEMORY_BYTES,
+                handles=[secret.fileno()],
             )
         except SandboxFailure as failure:
             log.warning("listening_child_ended", limit=failure.limit, diagnosis=failure.diagnosis)

@@ -1,7 +1,9 @@
 """Files of strangers, in the limited child: found in every format, refused without a trace."""
 
 import io
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,3 +85,22 @@ def test_the_limit_on_time_is_told(
     monkeypatch.setattr(reading, "SECONDS", 0.05)
     with pytest.raises(DecodeLimit, match=r"0\.05 s"):
         read_watermark(_flac(tmp_path / "remix.flac", marked), KEY)
+
+
+def test_the_key_lies_nowhere_by_a_name(
+    tmp_path: Path, unmarked: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed here leaves nothing to read marks with, or to make them."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    during: list[list[Path]] = []
+    run = reading.run_limited
+
+    def look(*args: Any, **limits: Any) -> dict[str, Any]:
+        during.append(list(folder.iterdir()))
+        return run(*args, **limits)
+
+    monkeypatch.setattr(reading, "run_limited", look)
+    assert read_watermark(_flac(tmp_path / "song.flac", unmarked), KEY) == []
+    assert during == [[]]
