@@ -82,11 +82,11 @@ def read_entries(
         Query(pattern="^[0-9a-f]{64}$", description="Only those about it."),
     ] = None,
 ) -> LogEntryList:
-    """Entries from `start` on, or those about one subject: what became of a grant, say."""
+    """Entries from `start` on, all or those about one subject: what became of a grant, say."""
     with request.app.state.database.snapshot(steady=True) as session:
         size = reading.signed(session).size
         if subject is not None:
-            found = reading.entries_about(session, subject, limit)
+            found = reading.entries_about(session, subject, start, limit)
         else:
             found = reading.entries(session, start, min(start + limit, size))
         response.headers.update(_FRESH)

@@ -59,11 +59,11 @@ def entries(session: Session, start: int, end: int) -> Sequence[LogEntry]:
     ).all()
 
 
-def entries_about(session: Session, subject: str, limit: int) -> Sequence[LogEntry]:
-    """What the log holds about one subject, in the tree's order."""
+def entries_about(session: Session, subject: str, start: int, limit: int) -> Sequence[LogEntry]:
+    """What the log holds about one subject from `start` on, in the tree's order."""
     return session.scalars(
         select(LogEntry)
-        .where(LogEntry.subject == subject, LogEntry.position.is_not(None))
+        .where(LogEntry.subject == subject, LogEntry.position >= start)
         .order_by(LogEntry.position)
         .limit(limit)
     ).all()

@@ -65,12 +65,20 @@ class RemoteSource:
 
     def events_about(self, subject: str) -> list[str]:
         """What the log tells about a subject, by type, in its order. Raises `LogUnreachable`."""
-        answer = self._get(f"entries?subject={subject}", LARGEST_BUNDLE)
-        try:
-            leaves = [base64.b64decode(each["leaf"]) for each in json.loads(answer)["items"]]
-            return [str(json.loads(leaf)["type"]) for leaf in leaves]
-        except (ValueError, TypeError, KeyError) as error:
-            raise LogUnreachable("the log gave no entries") from error
+        told: list[str] = []
+        start = 0
+        while True:
+            answer = self._get(f"entries?subject={subject}&start={start}", LARGEST_BUNDLE)
+            try:
+                items = json.loads(answer)["items"]
+                leaves = [base64.b64decode(each["leaf"]) for each in items]
+                told += [str(json.loads(leaf)["type"]) for leaf in leaves]
+                following = int(items[-1]["index"]) + 1 if items else start
+            except (ValueError, TypeError, KeyError) as error:
+                raise LogUnreachable("the log gave no entries") from error
+            if len(items) < WIDTH or following <= start:
+                return told
+            start = following
 
     def _get(self, place: str, most: int) -> bytes:
         try:

@@ -13,6 +13,7 @@ from service.provenance.command import NOT_VERIFIED, VERIFIED, verify_command
 from service.provenance.logged import LogQuestion
 from service.settings import Settings
 from service.transparency import reading
+from service.transparency.entries import append
 from service.transparency.log_keys import LogKeys
 from service.transparency.remote import RemoteSource
 from service.transparency.sequencer import integrate
@@ -125,4 +126,25 @@ def test_the_log_that_grew_on_still_covers_it_and_tells_of_the_revocation(
     question = LogQuestion(against="http://testserver/v1/log")
     status, held, said = ask(capsys, settings, file, question)
     assert (status, held) == (VERIFIED, True)
+    assert "grant-revoked" in said
+
+
+def test_a_revocation_after_many_events_is_told(
+    studio: Studio,
+    file: Path,
+    client: TestClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log gives 256 entries at a time: the last word on a consent may come later."""
+    monkeypatch.setattr(logged, "RemoteSource", lambda url: RemoteSource(url, client))
+    settings, grant = studio.house.settings, studio.granted.grant_id
+    with studio.database.transaction() as session:
+        for _ in range(300):
+            append(session, "grant-opened", grant)
+        closing.revoke(session, studio.granted.owners[0].principal, grant)
+    integrate(studio.database, LogKeys(settings))
+    question = LogQuestion(against="http://testserver/v1/log")
+    _, held, said = ask(capsys, settings, file, question)
+    assert held
     assert "grant-revoked" in said
