@@ -11,7 +11,7 @@ from service.jobs.lease import StaleLease
 from service.jobs.models import JobState
 from service.permit import Permit
 from service.provenance.policy import Expected
-from service.provenance.quarantine.holding import LISTENER_WORDS, HeldFile, hold_back
+from service.provenance.quarantine.holding import LISTENER_WORDS, HeldFile, hold_back, holds
 from workers.attempt import Work
 from workers.stamping.stamp import PolicyViolation
 
@@ -41,7 +41,9 @@ def quarantine_file(permit: Permit, work: Work, refusal: PolicyViolation) -> Non
         )
     except Exception:
         with work.place.database.transaction() as session:
-            release_objects(session, objects, [digest])
+            # What failed may have been the news of the commit.
+            if not holds(session, digest):
+                release_objects(session, objects, [digest])
         raise
 
 

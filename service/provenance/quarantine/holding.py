@@ -86,6 +86,14 @@ def hold_back(
     return case
 
 
+def holds(session: Session, file_sha256: str) -> bool:
+    """Whether an open case has this file."""
+    query = select(QuarantineCase.id).where(
+        QuarantineCase.file_sha256 == file_sha256, QuarantineCase.resolved_at.is_(None)
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def list_cases(
     session: Session, *, open_only: bool, limit: int, offset: int
 ) -> Sequence[QuarantineCase]:

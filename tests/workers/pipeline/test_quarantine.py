@@ -2,11 +2,13 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from service.jobs.lease import StaleLease
 from service.jobs.models import Job, JobState
@@ -169,3 +171,23 @@ def test_a_worker_that_lost_its_lease_quarantines_nothing(
 
     assert cases(studio, job.id) == 0
     assert set(studio.objects.digests()) == before, "the file that nobody names is gone"
+
+
+def test_a_connection_lost_after_the_commit_costs_no_evidence(
+    studio: Studio, granted: Granted, wrong_anchor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The case stands, though the worker was not told so: its file must not go."""
+    job = until(studio, studio.house.ask(granted, seed=8), "stamp")
+    real = stage.quarantine
+
+    def lost(*args: Any, **members: Any) -> None:
+        real(*args, **members)
+        raise OperationalError("COMMIT", {}, Exception("the connection was lost"))
+
+    monkeypatch.setattr(stage, "quarantine", lost)
+    free(studio, job.id)
+    with suppress(OperationalError):
+        perform(studio.place, job.id, "stamp")
+
+    case = case_of(studio, job.id)
+    assert case.file_sha256 is not None and studio.objects.exists(case.file_sha256)
