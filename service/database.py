@@ -23,6 +23,10 @@ from sqlalchemy.orm import DeclarativeBase, Session
 SequenceId = BigInteger().with_variant(Integer, "sqlite")
 """A row's number; SQLite counts only its own kind of integer by itself."""
 
+SQLITE_SYNCHRONOUS = "FULL"
+"""A commit is on the disk before anybody sees it: a revocation that has returned, a checkpoint that
+was signed and a payment are not taken back by a loss of power. (PostgreSQL's way by itself.)"""
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime on every backend (SQLite keeps no zone)."""
@@ -101,13 +105,12 @@ class Database:
             _prepare_sqlite(self.engine)
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[Session]:
+    def transaction(self) -> Iterator[Session]:
         """A read-write session, committed at the end of the block, rolled back on an error.
 
-        Nobody sees a `durable` one before it, and all before it, would outlive a loss of power.
-        (SQLite's others reach the disk a little later; PostgreSQL's are all durable.)
+        What was committed outlives a loss of power, and nobody sees it before it would.
         """
-        with self._session(writes=True, durable=durable) as session, session.begin():
+        with self._session(writes=True) as session, session.begin():
             yield session
 
     @contextmanager
@@ -126,10 +129,8 @@ class Database:
                 session.rollback()
 
     @contextmanager
-    def _session(self, *, writes: bool, durable: bool = False) -> Iterator[Session]:
-        engine = self.engine
-        if writes:
-            engine = engine.execution_options(reprise_write=True, reprise_durable=durable)
+    def _session(self, *, writes: bool) -> Iterator[Session]:
+        engine = self.engine.execution_options(reprise_write=True) if writes else self.engine
         session = Session(engine, expire_on_commit=False)
         try:
             with session:
@@ -153,7 +154,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=NORMAL",
+            f"synchronous={SQLITE_SYNCHRONOUS}",
             "foreign_keys=ON",
             "busy_timeout=15000",
         ):
@@ -162,9 +163,5 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        write = options.get("reprise_write", False)
-        if write:
-            level = "FULL" if options.get("reprise_durable", False) else "NORMAL"
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+        write = connection.get_execution_options().get("reprise_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 # Tests share builders (`tests.stories`); pytest's importlib mode adds no folder by itself.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import service.database
 from service.auth import Role, ServiceKeys, mint_token
 from service.database import Database
 from service.migrations import migrate
@@ -34,7 +35,8 @@ LONGEST = ("workers/adapters", "workers/training", "e2e")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests that try an attack are counted (see docs/attacks.md)."""
+    """Tests that try an attack are counted (see docs/attacks.md); no test cuts the power."""
+    service.database.SQLITE_SYNCHRONOUS = "OFF"
     config.pluginmanager.register(Attacks(whole=not any("[" in arg for arg in config.args)))
 
 

@@ -49,7 +49,7 @@ def integrate(database: Database, keys: LogKeys, batch: int = BATCH) -> int:
     total = 0
     while True:
         # A checkpoint that somebody has seen is never taken back.
-        with database.transaction(durable=True) as session:
+        with database.transaction() as session:
             if not _hold(session):
                 return total
             count = _integrate(session, keys, batch)

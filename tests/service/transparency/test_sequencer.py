@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, select, update
+from sqlalchemy import select, update
 
 from service.database import Database
 from service.settings import Settings
@@ -82,25 +82,6 @@ def test_a_crash_before_the_commit_leaves_all_as_it_was(
         assert newest.note == before
     book.sign()
     assert book.failed([before]) == set()
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_checkpoint_outlives_the_power(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What others have seen signed must not be taken back by a machine that went down.
-
-    (SQLite's journal reaches the disk before the commit is seen, or some time after it.)
-    """
-    seen: list[int] = []
-
-    def told(connection: Connection) -> None:
-        seen.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
-
-    event.listen(book.database.engine, "commit", told)
-    full, normal = 2, 1
-    book.add(1)
-    book.sign()
-    book.add(1)
-    assert seen == [normal, full, normal]
 
 
 def test_sequencers_at_once_and_writers_meanwhile_make_one_order(
