@@ -1,8 +1,9 @@
 """Names people type: one spelling, and nothing in them that hides or escapes.
 
 Text is normalised to NFC (Unicode UAX 15). Control characters, unpaired surrogates, line
-separators and the bidirectional overrides and isolates (UAX 9), with which a credit can be made
-to read as another, are refused.
+separators, the bidirectional overrides and isolates (UAX 9), with which a credit can be made to
+read as another, and what is not seen at all (the soft hyphen, the grapheme joiner, the Hangul
+filler, tags) are refused.
 """
 
 import unicodedata
@@ -12,9 +13,9 @@ from pydantic import AfterValidator, StringConstraints
 
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
 # The joiners U+200C and U+200D stay: several scripts and emoji need them.
-_FORBIDDEN_CHARACTERS = frozenset(
-    map(chr, (0x200B, 0x200E, 0x200F, 0x061C, 0x2060, 0xFEFF, *range(0x202A, 0x202F)))
-) | frozenset(map(chr, range(0x2066, 0x206A)))
+_TURNING = (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_UNSEEN = (0x00AD, 0x034F, 0x200B, 0x2060, 0x3164, 0xFEFF, *range(0xE0000, 0xE0080))
+_FORBIDDEN_CHARACTERS = frozenset(map(chr, (*_TURNING, *_UNSEEN)))
 _RESERVED_FILE_NAMES = frozenset({".", ".."})
 
 

@@ -11,8 +11,8 @@ import { isolated, language, text } from "./owner-text.js";
 export const GRANT = "remix-grant+jws";
 export const MANDATE = "signing-mandate+jws";
 // Control, unassigned and private characters, line separators, and what turns the text around
-// (UAX 9): a name with one of them would show another document.
-const HIDDEN = /[\p{Cc}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\u200B\u200E\u200F\u061C\u2060\uFEFF\u202A-\u202E\u2066-\u2069]/u;
+// (UAX 9) or is not seen at all: a name with one of them would show another document.
+const HIDDEN = /[\p{Cc}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\u00AD\u034F\u3164\u{E0000}-\u{E007F}\u200B\u200E\u200F\u061C\u2060\uFEFF\u202A-\u202E\u2066-\u2069]/u;
 const words = text.reading;
 
 /** The document is not one to sign; its words say why. */

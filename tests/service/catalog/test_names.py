@@ -26,6 +26,12 @@ from service.catalog.names import clean_file_name, clean_name
         "\ufeffa",
         "a\ud800",
         "a\ue000",
+        "a\u00adb",
+        "a\u034fb",
+        "\u3164",
+        "a\U000e0001b",
+        "a\U000e0061",
+        "a\U000e007f",
     ],
 )
 @pytest.mark.attack("look-alike or hidden letters")
