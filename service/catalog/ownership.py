@@ -245,7 +245,9 @@ def history(session: Session, principal: Principal, track_id: str) -> Sequence[O
     return seen
 
 
-def awaiting(session: Session, principal: Principal) -> Sequence[Ownership]:
+def awaiting(
+    session: Session, principal: Principal, limit: int, offset: int
+) -> Sequence[Ownership]:
     """Open proposals that wait for the agreement of the principal's party, oldest first.
 
     An operator, who may put any in force, sees all that are open.
@@ -262,7 +264,7 @@ def awaiting(session: Session, principal: Principal) -> Sequence[Ownership]:
         query = query.join(Ownership.agreements).where(
             OwnershipAgreement.party_id == party.id, OwnershipAgreement.agreed_at.is_(None)
         )
-    return session.scalars(query).all()
+    return session.scalars(query.limit(limit).offset(offset)).all()
 
 
 def _may_see(session: Session, principal: Principal, version: Ownership) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
+from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner, problem
 from service.catalog.tracks import visible_track
 from service.errors import NotFound
 from service.templates import options, versions
@@ -78,12 +78,16 @@ def create_version(
     "/templates", summary="List a track's templates", responses={**AUTH_PROBLEMS, **NOT_FOUND}
 )
 def list_templates(
-    request: Request, who: Owner, track_id: Annotated[str, Query(max_length=40)]
+    request: Request,
+    who: Owner,
+    track_id: Annotated[str, Query(max_length=40)],
+    limit: Limit = 50,
+    offset: Offset = 0,
 ) -> TemplateVersionList:
     """Every version of every template of one of your tracks, newest first."""
     with request.app.state.database.snapshot() as session:
         visible_track(session, who, track_id)
-        found = versions.list_versions(session, track_id)
+        found = versions.list_versions(session, track_id, limit, offset)
         return TemplateVersionList(items=[TemplateVersionAnswer.model_validate(v) for v in found])
 
 

@@ -80,13 +80,21 @@ def get_version(session: Session, template_id: str, version: int) -> TemplateVer
     return found
 
 
-def list_versions(session: Session, track_id: str) -> Sequence[TemplateVersion]:
+def list_versions(
+    session: Session, track_id: str, limit: int, offset: int
+) -> Sequence[TemplateVersion]:
     """Every version of every template of a track, newest first."""
     return session.scalars(
         select(TemplateVersion)
         .options(selectinload(TemplateVersion.draft))
         .where(TemplateVersion.track_id == track_id)
-        .order_by(TemplateVersion.created_at.desc(), TemplateVersion.version.desc())
+        .order_by(
+            TemplateVersion.created_at.desc(),
+            TemplateVersion.version.desc(),
+            TemplateVersion.template_id,
+        )
+        .limit(limit)
+        .offset(offset)
     ).all()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from service.catalog import ownership
-from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
+from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Limit, Offset, Owner, problem
 from service.consent.ownership import changing
 from service.consent.ownership.schemas import (
     Enforcement,
@@ -125,12 +125,13 @@ def decline_ownership(
     summary="Changes that wait for your agreement",
     responses=AUTH_PROBLEMS,
 )
-def list_ownership_proposals(request: Request, who: Owner) -> OwnershipHistory:
+def list_ownership_proposals(
+    request: Request, who: Owner, limit: Limit = 50, offset: Offset = 0
+) -> OwnershipHistory:
     """Open proposals that need your party's agreement and do not have it yet, oldest first.
 
     An operator reads all that are open.
     """
     with request.app.state.database.snapshot() as session:
-        return OwnershipHistory(
-            items=[answer(version) for version in ownership.awaiting(session, who)]
-        )
+        found = ownership.awaiting(session, who, limit, offset)
+        return OwnershipHistory(items=[answer(version) for version in found])

@@ -50,7 +50,7 @@ function deciding(dispute, allowed, onChange) {
 
 /** Every proposal that is open: an operator may put it in force, or end it. */
 export async function showProposals(onChange) {
-  const { items } = await json("/v1/ownership-proposals");
+  const items = await every("/v1/ownership-proposals");
   const names = await partyNames(items);
   fill("proposals", text.proposals.none, await Promise.all(items.map((version) =>
     describedProposal(version, names, enforcing(version, onChange), declining(version, onChange)))));

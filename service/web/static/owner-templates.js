@@ -5,6 +5,7 @@ import { element } from "./elements.js";
 import { Misfit, field, localMoment, moment, momentIn, onSubmit } from "./owner-form.js";
 import { button, card, confirmed, moment as said, row, tell } from "./owner-frame.js";
 import { previewsOf } from "./owner-previews.js";
+import { every } from "./owner-session.js";
 import { text } from "./owner-text.js";
 import { termsForm } from "./owner-terms.js";
 import { Unreadable, linesOf } from "./reading.js";
@@ -14,8 +15,8 @@ const YEAR_MS = 365 * 24 * 3600 * 1000;
 
 /** Cards: the form for a template, and every version that there is, newest first. */
 export async function templatesOf(track, onChange) {
-  const [{ items }, options] = await Promise.all([
-    json(`/v1/templates?track_id=${track.id}`), json("/v1/template-options")]);
+  const [items, options] = await Promise.all([
+    every(`/v1/templates?track_id=${track.id}`), json("/v1/template-options")]);
   const making = element("details", { class: "card", open: items.length === 0 }, element("summary", { text: words.make }),
     element("p", { class: "hint", text: words.makeHow }),
     termsForm({ options, track, label: words.makeButton, onSend: async (terms) => {

@@ -12,15 +12,15 @@ import { isolated, language, text } from "./owner-text.js";
 /** Show all of it; `onChange` reloads what changed. */
 export async function showTodo(onChange) {
   const [grants, proposals, disputes] = await Promise.all([
-    every("/v1/grants?waiting=true"), json("/v1/ownership-proposals"), every("/v1/disputes?open=true")]);
-  const names = await partyNames(proposals.items);
+    every("/v1/grants?waiting=true"), every("/v1/ownership-proposals"), every("/v1/disputes?open=true")]);
+  const names = await partyNames(proposals);
   const parts = [
     ["todo-grants", text.grants.none, grants.map((grant) => grantCard(grant, onChange, { opened: true }))],
-    ["todo-proposals", text.proposals.none, proposals.items.map((version) => proposalCard(version, names, onChange))],
+    ["todo-proposals", text.proposals.none, proposals.map((version) => proposalCard(version, names, onChange))],
     ["todo-disputes", text.disputes.none, disputes.map((dispute) => disputeCard(dispute, onChange))],
   ];
   for (const [id, none, cards] of parts) fill(id, none, await Promise.all(cards));
-  return grants.length + proposals.items.length + disputes.length;
+  return grants.length + proposals.length + disputes.length;
 }
 
 /** The names of all parties that the proposals name; one that cannot be read keeps its id. */

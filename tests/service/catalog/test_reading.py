@@ -54,6 +54,7 @@ def test_who_is_asked_reads_what_it_is_asked_and_only_that(
     track_id, place = propose(ada, bo)
     mine = story.headers(bo.principal)
     (asked,) = client.get("/v1/ownership-proposals", headers=mine).json()["items"]
+    assert client.get("/v1/ownership-proposals?offset=1", headers=mine).json()["items"] == []
     (seen,) = client.get(f"/v1/tracks/{track_id}/ownership", headers=mine).json()["items"]
     assert asked == seen
     assert (seen["title"], seen["artist"], seen["state"]) == ("Paper Lanterns", "Ada", "proposed")

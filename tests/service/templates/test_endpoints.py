@@ -25,6 +25,9 @@ def test_the_walk_of_a_template(client: TestClient, story: Story) -> None:
     assert (second.status_code, second.json()["version"]) == (201, 2)
     listed = client.get(f"/v1/templates?track_id={track}", headers=mine).json()["items"]
     assert [item["version"] for item in listed] == [2, 1]
+    for page, versions in (("limit=1", [2]), ("limit=1&offset=1", [1]), ("offset=2", [])):
+        part = client.get(f"/v1/templates?track_id={track}&{page}", headers=mine).json()["items"]
+        assert [item["version"] for item in part] == versions
     for method, path, sent in (
         ("POST", "/v1/templates", body),
         ("POST", f"/v1/templates/{template}/versions", {"terms": TERMS}),
