@@ -86,6 +86,13 @@ def revoke(session: Session, principal: Principal, grant_id: str) -> Grant:
     return grant
 
 
+def hold_in_order(
+    session: Session, table: type[Grant] | type[TrainingGrant], which: ColumnElement[bool]
+) -> None:
+    """Lock the grants by their ids: two who end several at once never wait for each other."""
+    session.scalars(select(table.id).where(which).order_by(table.id).with_for_update()).all()
+
+
 def close(
     session: Session, which: ColumnElement[bool], *, state: ClosedState, by: str
 ) -> Sequence[str]:
@@ -95,7 +102,9 @@ def close(
     admitted under the earlier one goes on, and waits for publications that hold a grant. What
     has ended already stays as it is. `by` is the subject that caused it.
     """
-    ended = update(Grant).where(which, Grant.state.in_(("collecting", "open")))
+    ending = which & Grant.state.in_(("collecting", "open"))
+    hold_in_order(session, Grant, ending)
+    ended = update(Grant).where(ending)
     closed = session.scalars(
         ended.values(
             state=state, generation=Grant.generation + 1, revoked_at=now(), revoked_by=by
@@ -111,7 +120,9 @@ def close_training(
     session: Session, which: ColumnElement[bool], *, state: ClosedState, by: str, why: str
 ) -> Sequence[str]:
     """`close` for training grants; what was trained under them is marked, with `why`."""
-    ended = update(TrainingGrant).where(which, TrainingGrant.state.in_(("collecting", "open")))
+    ending = which & TrainingGrant.state.in_(("collecting", "open"))
+    hold_in_order(session, TrainingGrant, ending)
+    ended = update(TrainingGrant).where(ending)
     closed = session.scalars(
         ended.values(
             state=state, generation=TrainingGrant.generation + 1, revoked_at=now(), revoked_by=by

@@ -12,6 +12,7 @@ from service.auth import Principal
 from service.catalog import party_keys
 from service.catalog.models import PartyKey
 from service.catalog.schemas import KeyLoss
+from service.consent.closing import hold_in_order
 from service.consent.models import (
     Grant,
     GrantSignature,
@@ -48,9 +49,11 @@ def report_loss(
         fallen = select(signatures.grant_id).where(
             or_(_made_by(lost, signatures), signatures.mandate_id.in_(mandates))
         )
+        falling = grants.id.in_(fallen) & (grants.state == "open")
+        hold_in_order(session, grants, falling)
         shut = session.scalars(
             update(grants)
-            .where(grants.id.in_(fallen), grants.state == "open")
+            .where(falling)
             .values(state="collecting", generation=grants.generation + 1, losses=grants.losses + 1)
             .returning(grants.id),
             execution_options={"synchronize_session": "fetch"},
