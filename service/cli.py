@@ -123,6 +123,7 @@ def relay() -> None:
     from service.queue import CeleryBell, celery_app
     from service.recognition.index import index_recordings
     from service.storage import ObjectStore
+    from service.takedown.carrying import carry_on
     from service.transparency.log_keys import LogKeys
     from service.transparency.sequencer import keep_sequencing
 
@@ -138,6 +139,7 @@ def relay() -> None:
         lambda: sweep(database, objects),
         lambda: keep_sequencing(database, log_keys),
         lambda: index_recordings(database),
+        lambda: carry_on(database),
     ]
     run_relay(database, settings, bell, stop, chores=chores)
 
@@ -337,6 +339,30 @@ def bench_ledger(
     from service.bench.ledger_command import ledger_command
 
     raise typer.Exit(ledger_command(postings=postings, postgres=postgres, file=json))
+
+
+@bench_app.command("takedown")
+def bench_takedown(
+    remixes: Annotated[
+        list[int] | None, typer.Option(min=1, help="Published under the grant; may be repeated.")
+    ] = None,
+    postgres: Annotated[
+        str | None, typer.Option(help="An EMPTY PostgreSQL database to use (SQLAlchemy URL).")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure how long it takes to take back a hit, and how long others wait for it."""
+    import logging
+
+    from service.bench.taking_command import takedown_command
+    from service.logs import configure_logs
+
+    configure_logs()
+    logging.getLogger().setLevel(logging.WARNING)
+    sizes = remixes or [1, 100, 2000]
+    raise typer.Exit(takedown_command(sizes=sizes, postgres=postgres, file=json))
 
 
 @bench_app.command("fingerprint")

@@ -52,13 +52,13 @@ def measure(database: Database, settings: Settings, postings: int) -> dict[str, 
     grant_id = track.grant()
     period = period_of(now().replace(day=1) - timedelta(days=2))
     heard_at = end_of_period(period) - timedelta(days=1)
-    jobs = [_job(track, grant_id, heard_at) for _ in range(postings // 2)]
-    for batch in _batches(jobs):
+    jobs = [job_row(track, grant_id, heard_at) for _ in range(postings // 2)]
+    for batch in batches(jobs):
         with database.transaction() as session:
             session.execute(insert(Job), batch)
     job_ids = [job["id"] for job in jobs]
-    paces = {"post": _timed(lambda: _publish(database, job_ids))}
-    for batch in _batches(jobs):
+    paces = {"post": _timed(lambda: publish_all(database, job_ids))}
+    for batch in batches(jobs):
         with database.transaction() as session:
             plays = [_play(job, period, heard_at) for job in batch]
             session.execute(insert(Play), plays)
@@ -71,7 +71,8 @@ def measure(database: Database, settings: Settings, postings: int) -> dict[str, 
     return paces
 
 
-def _job(track: Track, grant_id: str, moment: datetime) -> dict[str, Any]:
+def job_row(track: Track, grant_id: str, moment: datetime) -> dict[str, Any]:
+    """A job as a worker leaves it before it publishes."""
     job_id = new_id("job")
     return {
         "id": job_id,
@@ -105,8 +106,8 @@ def _play(job: dict[str, Any], period: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _publish(database: Database, job_ids: Sequence[str]) -> int:
-    """Each in a transaction of its own, as workers do."""
+def publish_all(database: Database, job_ids: Sequence[str]) -> int:
+    """Post and publish each in a transaction of its own, as workers do; gives how many."""
     for job_id in job_ids:
         with database.transaction() as session:
             post_remix(session, session.get_one(Job, job_id))
@@ -133,5 +134,6 @@ def _timed(work: Callable[[], int]) -> Pace:
     return Pace(done, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def _batches(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+def batches(rows: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+    """Rows by some hundred."""
     return [rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH)]

@@ -349,6 +349,37 @@ class Takedown(Base):
     at: Mapped[datetime] = mapped_column(default=now)
 
 
+class TakedownDecision(Base):
+    """What takes many remixes down: the revocation of a grant that says so, or a rejected track.
+
+    It holds for all of them with its own commit. The relay then writes each one's `Takedown` and
+    gives back what was paid, in the order of their ids: `reached` is the last one done. The row
+    stays as a record.
+    """
+
+    __tablename__ = "takedown_decisions"
+    __table_args__ = (
+        CheckConstraint("cause IN ('revocation', 'order')", name="cause"),
+        CheckConstraint("(grant_id IS NULL) <> (track_id IS NULL)", name="one_of_both"),
+        Index(
+            "ix_takedown_decisions_pending",
+            "id",
+            sqlite_where=text("done_at IS NULL"),
+            postgresql_where=text("done_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(SequenceId, primary_key=True, autoincrement=True)
+    grant_id: Mapped[str | None] = mapped_column(ForeignKey("grants.id"), unique=True)
+    track_id: Mapped[str | None] = mapped_column(ForeignKey("tracks.id"), unique=True)
+    cause: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(255))
+    at: Mapped[datetime] = mapped_column(default=now)
+    reached: Mapped[str] = mapped_column(String(40), default="")
+    done_at: Mapped[datetime | None]
+
+
 class GateDecision(Base):
     """One answer of the gate; `door` is the question, `reason` the refusal's slug.
 

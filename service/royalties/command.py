@@ -76,6 +76,7 @@ def _document(seen: Audit) -> dict[str, object]:
         "published_remixes": seen.jobs,
         "plays": seen.plays,
         "unsettled_plays": seen.unsettled_plays,
+        "unreversed_takedowns": seen.unreversed_takedowns,
         "balances": [
             {"account": account, "currency": currency, "minor_units": amount}
             for (account, currency), amount in sorted(seen.balances.items())
@@ -105,5 +106,7 @@ def _print(console: Console, seen: Audit) -> None:
     )
     if seen.unsettled_plays:
         console.print(f"{seen.unsettled_plays} plays of ended periods wait for `reprise settle`")
+    if seen.unreversed_takedowns:
+        console.print(f"{seen.unreversed_takedowns} remixes taken down are about to be paid back")
     console.print(f"head {seen.head[0]}:{seen.head[1]}")
     console.print("the ledger differs" if seen.differences else "the ledger is in order")

@@ -27,13 +27,17 @@ class Difference:
 
 @dataclass(slots=True)
 class Audit:
-    """What an audit saw. `balances` are minor units by account and currency."""
+    """What an audit saw. `balances` are minor units by account and currency.
+
+    `unreversed_takedowns` are remixes that were decided down and will be paid back soon.
+    """
 
     postings: int = 0
     entries: int = 0
     plays: int = 0
     jobs: int = 0
     unsettled_plays: int = 0
+    unreversed_takedowns: int = 0
     head: tuple[int, str] = (0, GENESIS)
     balances: Counter[tuple[str, str]] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)

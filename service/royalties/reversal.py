@@ -1,6 +1,6 @@
 """Reversals: a posting is taken back by its exact negation, once, and never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -50,10 +50,17 @@ def reverse_job(session: Session, job_id: str, *, reason: str, by: str) -> Seque
 
     Returns the reversals; none for a job without a price. Twice is as good as once.
     """
+    return reverse_jobs(session, [job_id], reason=reason, by=by)
+
+
+def reverse_jobs(
+    session: Session, job_ids: Collection[str], *, reason: str, by: str
+) -> Sequence[Posting]:
+    """`reverse_job` for several: the head is locked once, and all is in the one transaction."""
     head = lock_head(session)
     posted = session.scalars(
         select(Posting)
-        .where(Posting.job_id == job_id, Posting.kind != "reversal")
+        .where(Posting.job_id.in_(job_ids), Posting.kind != "reversal")
         .order_by(Posting.seq)
     ).all()
     return [_reverse(session, head, posting, reason, by) for posting in posted]

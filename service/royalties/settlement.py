@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, String, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
+from service.consent.takedowns import under_way
 from service.database import Database, now
 from service.jobs.models import Job
 from service.royalties.chain import append, lock_head
@@ -82,7 +83,7 @@ def settle_batch(session: Session, period: str, limit: int) -> Sequence[tuple[Po
 def unsettled(period: str) -> Select[str, str, int]:
     """Job, period and number of plays that wait to be settled, up to and with `period`.
 
-    Plays wait where the remix has a price for them that was not given back.
+    Plays wait where the remix has a price for them that was not given back, and is not about to be.
     """
     remix, settled, reversal = aliased(Posting), aliased(Posting), aliased(Posting)
     return (
@@ -101,6 +102,7 @@ def unsettled(period: str) -> Select[str, str, int]:
             ~select(reversal.seq)
             .where(reversal.idempotency_key == "reversal:" + cast(remix.seq, String))
             .exists(),
+            ~under_way(remix.grant_id),
         )
         .group_by(Play.job_id, Play.period)
         .order_by(Play.period, Play.job_id)

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from service.catalog.endpoints import AUTH_PROBLEMS, NOT_FOUND, Owner, problem
 from service.ingestion.dispute_endpoints import answer
 from service.ingestion.schemas import DisputeAnswer, NewDecision
-from service.takedown import disputes
+from service.takedown import carrying, disputes, taking
 
 router = APIRouter(prefix="/v1/disputes", tags=["disputes"])
 
@@ -32,4 +32,6 @@ def decide_dispute(
     state = request.app.state
     with state.database.transaction() as session:
         decided = disputes.decide(session, state.objects, who, dispute_id, new.decision, new.reason)
-        return answer(session, decided)
+        told, earlier = answer(session, decided), decided.earlier_track_id
+    carrying.begin(state.database, taking.of_track(earlier))
+    return told

@@ -18,10 +18,10 @@ def decide(
     decision: Decision,
     reason: str,
 ) -> Dispute:
-    """Decide a dispute; where it is overturned, take down all that was made of the earlier track.
+    """Decide a dispute; where it is overturned, all that was made of the earlier track goes.
 
-    Whatever its grants said of a revocation: they were another's to give. One transaction. Raises
-    as `service.ingestion.deciding.decide` does.
+    Whatever its grants said of a revocation: they were another's to give. `carrying` pays it back.
+    Raises as `service.ingestion.deciding.decide` does.
     """
     decided = deciding.decide(session, objects, principal, dispute_id, decision, reason)
     if decided.state == "overturned":

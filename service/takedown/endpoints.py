@@ -13,7 +13,7 @@ from service.consent import grants
 from service.consent.mandates import giving
 from service.consent.mandates.schemas import MandateAnswer
 from service.consent.schemas import GrantAnswer
-from service.takedown import taking
+from service.takedown import carrying, taking
 
 router = APIRouter(prefix="/v1", tags=["consent"])
 
@@ -49,11 +49,15 @@ def revoke_grant(request: Request, grant_id: str, who: Owner) -> GrantAnswer:
     """Take the consent back. Any one party with a share may; it holds at once and for good.
 
     When this has returned, nothing more is published under the grant: running work stops at its
-    next step. Remixes that were published before stay with their listeners, or go too and are
-    paid back, as the template's `on_revocation` says.
+    next step. Remixes that were published before stay with their listeners, or go too, as the
+    template's `on_revocation` says: then nobody gets them any more, and they are paid back, a few
+    with this answer and the others soon.
     """
-    with request.app.state.database.transaction() as session:
-        return grants.answer(taking.revoke(session, who, grant_id))
+    database = request.app.state.database
+    with database.transaction() as session:
+        told = grants.answer(taking.revoke(session, who, grant_id))
+    carrying.begin(database, taking.of_grant(grant_id))
+    return told
 
 
 @router.put(
@@ -76,5 +80,8 @@ def end_mandate(request: Request, mandate_id: str, who: Owner) -> MandateAnswer:
 
     When this has returned, those grants are revoked, as by an owner.
     """
-    with request.app.state.database.transaction() as session:
-        return giving.answer(taking.end_mandate(session, who, mandate_id))
+    database = request.app.state.database
+    with database.transaction() as session:
+        told = giving.answer(taking.end_mandate(session, who, mandate_id))
+    carrying.begin(database, taking.of_mandate(mandate_id))
+    return told

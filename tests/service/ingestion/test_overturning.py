@@ -15,7 +15,9 @@ from service.remixes.publishing import publish
 from service.remixes.reading import downloadable
 from service.settings import Settings
 from service.storage import ObjectStore
+from service.takedown import carrying
 from service.takedown.disputes import decide as decide_dispute
+from service.takedown.taking import of_track
 from tests.jobs_house import LISTENER, at_once
 from tests.ledger_house import FILE, PRICE, Books
 from tests.service.ingestion.test_disputes import OPERATOR, all_disputes, settle, sound, track
@@ -39,7 +41,9 @@ def decide(
     books: Books, objects: ObjectStore, who: Principal, dispute: Dispute, decision: Decision
 ) -> str:
     with books.database.transaction() as session:
-        return decide_dispute(session, objects, who, dispute.id, decision, REASON).state
+        told = decide_dispute(session, objects, who, dispute.id, decision, REASON).state
+    carrying.begin(books.database, of_track(dispute.earlier_track_id))
+    return told
 
 
 def stolen(books: Books, thief: Owner, seed: int = 1, **terms: Any) -> Granted:

@@ -25,7 +25,7 @@ from service.errors import NotFound
 from service.jobs.models import Job
 from service.remixes.reading import NotPublished, downloadable
 from service.settings import Settings
-from service.takedown import taking
+from service.takedown import carrying, taking
 from tests.jobs_house import LISTENER
 from tests.ledger_house import PRICE, Books
 from tests.stories import Granted, Story
@@ -51,6 +51,7 @@ def hear(books: Books, job_id: str, who: Principal = LISTENER) -> None:
 def revoke(books: Books, granted: Granted) -> None:
     with books.database.transaction() as session:
         taking.revoke(session, granted.owners[0].principal, granted.grant_id)
+    carrying.begin(books.database, taking.of_grant(granted.grant_id))
 
 
 def takedowns(books: Books) -> list[Takedown]:
@@ -162,6 +163,7 @@ def test_the_end_of_a_mandate_takes_down_what_was_signed_under_it(books: Books) 
     hear(books, job_id)
     with books.database.transaction() as session:
         taking.end_mandate(session, ada.principal, mandate.id)
+    carrying.begin(books.database, taking.of_mandate(mandate.id))
     with pytest.raises(TakenDown):
         hear(books, job_id)
     assert [(row.job_id, row.cause) for row in takedowns(books)] == [(job_id, "revocation")]
@@ -211,6 +213,7 @@ def test_the_present_owners_revoke_what_the_earlier_ones_granted(books: Books) -
             ended = taking.revoke(session, heir.principal, granted.grant_id)
             assert (ended.state, ended.generation) == ("revoked", 2)
             assert ended.revoked_by == heir.principal.subject
+        carrying.begin(books.database, taking.of_grant(granted.grant_id))
     with pytest.raises(TakenDown):
         hear(books, job_id)
     assert [found.job_id for found in takedowns(books)] == [job_id]

@@ -8,7 +8,7 @@ import pytest
 from service.consent import closing
 from service.consent.models import Grant
 from service.database import now
-from service.takedown import taking
+from service.takedown import carrying, taking
 from service.transparency.entries import append, leaf_of
 from service.transparency.reading import entries_of
 from tests.jobs_house import House
@@ -106,6 +106,7 @@ def test_a_takedown_is_recorded(book: Book, story: Story) -> None:
         job.state, job.reason, job.finished_at = "published", "published", now()
     with story.database.transaction() as session:
         taking.revoke(session, granted.owners[0].principal, granted.grant_id)
+    carrying.begin(story.database, taking.of_grant(granted.grant_id))
     (record,) = told(book, job_id)
     assert (record["type"], record["cause"]) == ("credential-taken-down", "revocation")
     assert types(book, granted.grant_id)[-1] == "grant-revoked"
