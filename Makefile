@@ -64,11 +64,11 @@ lint: $(VENV)/.test-installed ## Check style, types and the import rules
 # A process for each core, up to four; files stay whole, for their fixtures are dear.
 test: export OMP_NUM_THREADS ?= 1
 test: lint $(VENV)/.node-installed ## Run everything (under 15 minutes on two cores)
-	$(VENV)/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 attacks: export OMP_NUM_THREADS ?= 1
 attacks: $(VENV)/.test-installed ## Try every attack of docs/attacks.md and count the tries (DEEP=1: many more requests)
-	$(if $(filter-out 0 no false,$(DEEP)),REPRISE_TEST_DEEP=1 )$(VENV)/bin/python -m pytest -m attack --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(if $(filter-out 0 no false,$(DEEP)),REPRISE_TEST_DEEP=1 )$(VENV)/bin/python -m pytest -m attack --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/.test-installed ## Put the code in the house style
 	$(VENV)/bin/ruff check --fix .

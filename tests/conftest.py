@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -30,8 +31,10 @@ from tests.stories import Story
 
 TEMPLATE = "reprise_template"
 TESTS = Path(__file__).parent
+LOOK_AT_THE_DEMO = ("e2e/test_demo.py", "e2e/test_page_in_browser.py")
+"""It is made once for them, takes two minutes, and stays up until the session ends."""
 LONGEST = ("workers/adapters", "workers/training", "e2e")
-"""Folders, the longest first."""
+"""Folders, the longest first, after the demo."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,24 +43,33 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Attacks(whole=not any("[" in arg for arg in config.args)))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, and every file stays with one process.
-
-    Files that look at the demo share one: it is made once, and stays up. (With xdist these are its
-    groups: `--dist loadgroup --no-loadscope-reorder`.)
-    """
-    demo = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
+    """What takes longest begins first (with xdist: `--no-loadscope-reorder`)."""
 
     def turn(item: pytest.Item) -> int:
-        room = item.path.relative_to(TESTS).parent.as_posix()
-        late = LONGEST.index(room) if room in LONGEST else len(LONGEST)
-        return -1 if item.path in demo else late
+        place = item.path.relative_to(TESTS)
+        if place.as_posix() in LOOK_AT_THE_DEMO:
+            return -1
+        room = place.parent.as_posix()
+        return LONGEST.index(room) if room in LONGEST else len(LONGEST)
 
-    for item in items:
-        group = "demo" if item.path in demo else item.path.relative_to(TESTS).as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Every file stays with one process, and the files that look at the demo share one.
+
+    (xdist's own groups do nothing with this pytest.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "the demo" if file.removeprefix("tests/") in LOOK_AT_THE_DEMO else file
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
