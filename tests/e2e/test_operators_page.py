@@ -118,6 +118,7 @@ def test_a_lost_key_is_let_in_by_an_operator(house: House, open_page: Callable[.
     owner.goto(f"{house.url}/owners#keys")
     owner.reload()
     press(owner, "Make a new key and its proof")
+    expect(owner.locator("#recovery-text")).not_to_have_value("")
     sent = owner.locator("#recovery-text").input_value()
     pasted = page.get_by_label("The text that the party sent")
     pasted.fill(json.dumps({"party": "x"}))
