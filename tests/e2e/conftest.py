@@ -88,10 +88,17 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One API for all tests of the pages; each test has owners of its own."""
     with running_house(tmp_path_factory.mktemp("owners")) as house:
         yield house
+
+
+@pytest.fixture
+def house(_house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The API of the pages, and its cards for what a test does in this process itself."""
+    monkeypatch.setenv("REPRISE_CARDS", str(_house.cards))
+    return _house
 
 
 @pytest.fixture

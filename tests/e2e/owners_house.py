@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 from running import PATIENCE, run_reprise
 
@@ -37,6 +36,7 @@ class House:
 
     story: Story
     url: str
+    cards: Path
 
     def token(self, subject: str, role: Role = "artist") -> str:
         header = self.story.headers(Principal(subject=subject, role=role))["Authorization"]
@@ -64,24 +64,27 @@ class House:
 
 @contextmanager
 def running_house(root: Path) -> Iterator[House]:
-    """The API on a database below `root`, until the block ends."""
-    with pytest.MonkeyPatch.context() as patch:
-        (root / "cards").mkdir()
-        patch.setenv("REPRISE_CARDS", str(write_cards(root / "cards")))
-        patch.setenv("REPRISE_PLATFORM_FEE_PPM", str(FEE_PPM))
-        settings = Settings(home=root / "home")
-        database = Database(settings.database)
-        migrate(database)
-        story = Story(database=database, settings=settings, keys=ServiceKeys.load(settings))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        api = run_reprise(settings.home, "api", "--port", str(port))
-        try:
-            api.wait_for("Application startup complete|Uvicorn running", READY_SECONDS)
-            yield House(story, f"http://127.0.0.1:{port}")
-        finally:
-            api.end()
-            database.dispose()
+    """The API on a database below `root`, until the block ends.
+
+    What it is told of the fee and the cards, it alone is told: this process runs other tests too.
+    """
+    cards = root / "cards"
+    cards.mkdir()
+    write_cards(cards)
+    settings = Settings(home=root / "home", platform_fee_ppm=FEE_PPM)
+    database = Database(settings.database)
+    migrate(database)
+    story = Story(database=database, settings=settings, keys=ServiceKeys.load(settings))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    told = {"REPRISE_CARDS": str(cards), "REPRISE_PLATFORM_FEE_PPM": str(FEE_PPM)}
+    api = run_reprise(settings.home, "api", "--port", str(port), environment=told)
+    try:
+        api.wait_for("Application startup complete|Uvicorn running", READY_SECONDS)
+        yield House(story, f"http://127.0.0.1:{port}", cards)
+    finally:
+        api.end()
+        database.dispose()
 
 
 def is_fault(kind: str, words: str) -> bool:

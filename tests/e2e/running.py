@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -59,12 +60,20 @@ class Command:
         return self.status()
 
 
-def run_reprise(home: Path, *arguments: str, cwd: Path = ROOT) -> Command:
-    """Start `reprise ARGUMENT …` with its state in `home`."""
+def run_reprise(
+    home: Path, *arguments: str, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> Command:
+    """Start `reprise ARGUMENT …` with its state in `home`, and `environment` added to ours."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *arguments],
         cwd=cwd,
-        env={**os.environ, "REPRISE_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1"},
+        env={
+            **os.environ,
+            **(environment or {}),
+            "REPRISE_HOME": str(home),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
