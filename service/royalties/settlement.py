@@ -92,12 +92,9 @@ def unsettled(period: str) -> Select[str, str, int]:
         .where(
             Play.period <= period,
             remix.basis["per_thousand_plays"].as_integer() > 0,
+            # By its key, which is unique: a period's index would be read whole for every play.
             ~select(settled.seq)
-            .where(
-                settled.job_id == Play.job_id,
-                settled.period == Play.period,
-                settled.kind == "plays",
-            )
+            .where(settled.idempotency_key == "plays:" + Play.job_id + ":" + Play.period)
             .exists(),
             ~select(reversal.seq)
             .where(reversal.idempotency_key == "reversal:" + cast(remix.seq, String))
