@@ -1,14 +1,18 @@
 """Parts made as a remix makes them: the same sampling, the same ranking of the candidates."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from workers.regeneration.batch import sampled
 from workers.regeneration.conditioning import context_features
+from workers.regeneration.decoder.decoder import Decoder
 from workers.regeneration.engine import Engine
+from workers.regeneration.guidance import BRANCHES
 from workers.regeneration.ranking import scores
 from workers.regeneration.request import GenerationRequest, check
 from workers.regeneration.song import generate_codes
@@ -42,9 +46,9 @@ def generate_several(
                             candidates=candidates)  # fmt: skip
     check(one, model.config, codec)
     features = context_features(waveform, rate)[0]
-    codes = generate_codes(
-        model, features, replace(one, candidates=count * candidates), lambda _: None
-    )
+    several = replace(one, candidates=count * candidates)
+    decoder = Decoder(model.decoder, rows=BRANCHES * several.candidates)
+    codes = generate_codes(model, features, several, partial(sampled, decoder), lambda _: None)
     made = []
     for group in codes.split(candidates):
         parts = torch.stack(

@@ -1,21 +1,35 @@
-"""One model, one thread, many callers.
+"""One model, one batch, many callers.
 
-Callers of any thread submit jobs and wait on handles; the engine's own thread runs them in order of
-arrival. Progress, cancellation and failure belong to a job: nothing that goes wrong in one ends the
-engine or touches another.
+Callers of any thread submit jobs and wait on handles. Progress, cancellation and failure belong to
+a job: nothing that goes wrong in one ends the engine or touches another.
 """
 
 import logging
-import queue
+import os
 import threading
-from concurrent.futures import Future
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
+from workers.regeneration.batch import Batch
 from workers.regeneration.codecs import Codec
+from workers.regeneration.decoder.cache import NoRoom
+from workers.regeneration.decoder.decoder import Decoder
+from workers.regeneration.decoder.linear import Precision
 from workers.regeneration.model import ConditionedMusicgen
-from workers.regeneration.request import Generation, GenerationRequest, check
+from workers.regeneration.request import (
+    Generation,
+    GenerationRequest,
+    InvalidGenerationRequest,
+    check,
+)
+from workers.regeneration.sampling import Sequence
 from workers.regeneration.song import generate
 
 log = logging.getLogger(__name__)
@@ -25,6 +39,20 @@ CANCELLED = "generation_cancelled"
 
 PENDING = 64
 """Jobs that may wait; Celery's own queue is the place for more."""
+
+AT_ONCE = 16
+"""Jobs that have a thread."""
+
+ROWS = 96
+"""Of the batch, unless said otherwise: four jobs of eight candidates and three branches."""
+
+WEDGED_S = 120.0
+"""A step takes milliseconds; a whole minute of nothing is no slow machine."""
+
+
+def end_process() -> None:
+    """End this process at once, with the status of a software failure (sysexits.h)."""
+    os._exit(os.EX_SOFTWARE)
 
 
 class GenerationCancelled(Exception):
@@ -44,13 +72,14 @@ class EngineClosed(RuntimeError):
 
 
 class Handle:
-    """A submitted job."""
+    """A submitted job. ``waiting`` while it has no rows of the batch."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self.request = request
         self._future: Future[Generation] = Future()
         self._cancelled = threading.Event()
         self._progress = 0.0
+        self.waiting = True
 
     @property
     def progress(self) -> float:
@@ -90,18 +119,66 @@ class Handle:
         self._progress = max(self._progress, min(1.0, progress))
 
 
+@dataclass(frozen=True)
+class Load:
+    """What an engine is doing, for those who operate it.
+
+    ``rows`` of the batch and how many of them are ``taken``; ``sampling`` sequences in it,
+    ``waiting`` jobs that have no rows yet.
+    """
+
+    rows: int
+    taken: int
+    waiting: int
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A sequence that a job's thread waits for."""
+
+    sequence: Sequence
+    handle: Handle
+    codes: Future[Tensor] = field(default_factory=Future)
+
+    def settle(self, error: Exception | None) -> None:
+        if error is None:
+            self.codes.set_result(self.sequence.codes)
+        else:
+            self.codes.set_exception(error)
+
+
 class Engine:
-    """Serves a generator and its codec to any number of threads.
+    """Serves a generator and its codec to any number of threads, many jobs at a time.
+
+    Every job has a thread of its own for what it does alone: hearing the context, decoding,
+    comparing candidates. The steps of the model are shared: one thread drives a batch that jobs
+    join at a step boundary and leave when they are done. What does not fit waits, first come first
+    served.
 
     Args:
-        generator: in evaluation mode; its codes are those of ``codec``.
+        generator: in evaluation mode; its codes are those of ``codec``. Its decoder's weights are
+            read now: what is changed in them later is not seen.
         codec: of the same part.
+        rows: of the batch. A job takes its guidance branches times its candidates.
+        precision: of the decoder's weights, keys and values.
+        wedged_s: after how many seconds without a step's end ``on_wedged`` is called.
+        on_wedged: by default the process ends, so that its jobs' leases run out and others
+            take them: a device that does not answer cannot be asked to stop.
 
     Raises:
         ValueError: the two do not fit each other.
     """
 
-    def __init__(self, generator: ConditionedMusicgen, codec: Codec) -> None:
+    def __init__(
+        self,
+        generator: ConditionedMusicgen,
+        codec: Codec,
+        *,
+        rows: int = ROWS,
+        precision: Precision = "float32",
+        wedged_s: float = WEDGED_S,
+        on_wedged: Callable[[], None] = end_process,
+    ) -> None:
         speaks = (generator.config.codebooks, generator.config.codebook_size)
         if speaks != (codec.codebooks, codec.codebook_size):
             raise ValueError(
@@ -110,19 +187,47 @@ class Engine:
             )
         self.generator = generator.eval()
         self.codec = codec.eval()
-        self._jobs: queue.Queue[Handle | None] = queue.Queue()
-        self._running: Handle | None = None
+        config = generator.config
+        self.decoder = Decoder(generator.decoder, rows, precision)
+        self._batch = Batch(self.decoder, config.prefix_length + config.window + config.codebooks)
+        self._handles: set[Handle] = set()
+        self._asked: deque[_Asked] = deque()
+        self._sampled: dict[Sequence, _Asked] = {}
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._at_once = threading.Semaphore(AT_ONCE)
+        self._beat: float | None = None
         self._thread = threading.Thread(
-            target=self._serve, name=f"engine-{generator.config.part}", daemon=True
+            target=self._drive, name=f"engine-{config.part}", daemon=True
         )
+        self._watchdog = threading.Thread(
+            target=self._watch, args=(wedged_s, on_wedged), name=f"watchdog-{config.part}",
+            daemon=True,
+        )  # fmt: skip
         self._thread.start()
+        self._watchdog.start()
 
     @property
     def sample_rate(self) -> int:
         """Hz, of contexts and results."""
         return self.codec.sample_rate
+
+    @property
+    def load(self) -> Load:
+        """What it is doing now."""
+        with self._lock:
+            return Load(
+                rows=self._batch.cache.rows,
+                taken=self._batch.cache.rows - self._batch.cache.free,
+                waiting=sum(handle.waiting for handle in self._handles),
+            )
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job runs or waits."""
+        with self._lock:
+            return not self._handles
 
     def submit(self, request: GenerationRequest) -> Handle:
         """Queue a job.
@@ -132,54 +237,142 @@ class Engine:
             EngineBusy: ``PENDING`` jobs wait already.
             EngineClosed: after :meth:`close`.
         """
-        check(request, self.generator.config, self.codec)
+        config = self.generator.config
+        check(request, config, self.codec)
+        told = request.style is not None or bool(request.controls)
+        weights = (request.sampling or config.sampling).branches(told=told)
+        rows = request.candidates * sum(weight != 0.0 for weight in weights)
+        if rows > self.decoder.rows:
+            raise InvalidGenerationRequest(
+                "candidates",
+                f"{request.candidates} take {rows} rows, this engine has {self.decoder.rows}",
+            )
         handle = Handle(request)
         with self._lock:
             if self._closed:
                 raise EngineClosed("the engine is closed")
-            if self._jobs.qsize() >= PENDING:
+            if sum(waiting.waiting for waiting in self._handles) >= PENDING:
                 raise EngineBusy(f"{PENDING} generations wait already")
-            self._jobs.put(handle)
+            self._handles.add(handle)
+        # Daemons: a process that is told to end does not wait for them.
+        threading.Thread(
+            target=self._run, args=(handle,), name=f"job-{config.part}", daemon=True
+        ).start()
         return handle
 
     def close(self, timeout: float | None = 30.0) -> None:
-        """Cancel what runs and waits, and end the thread. Calling again does nothing."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                running = self._running
-                if running is not None:
-                    running.cancel()
-                for handle in list(self._jobs.queue):
-                    if handle is not None:
-                        handle.cancel()
-                self._jobs.put(None)
+        """Cancel what runs and waits, and end the threads. Calling again does nothing."""
+        with self._changed:
+            self._closed = True
+            handles = list(self._handles)
+            for handle in handles:
+                handle.cancel()
+            self._changed.notify_all()
         self._thread.join(timeout)
-
-    def _serve(self) -> None:
-        while (handle := self._jobs.get()) is not None:
-            with self._lock:
-                self._running = handle
-                if self._closed:
-                    handle.cancel()
-            self._run(handle)
-            with self._lock:
-                self._running = None
+        wait([handle._future for handle in handles], timeout)
 
     def _run(self, handle: Handle) -> None:
+        """A job, in a thread of its own."""
+        with self._at_once:
+            self._work(handle)
+
+    def _work(self, handle: Handle) -> None:
         try:
             handle._advance(0.0)
             with torch.inference_mode():
-                generation = generate(self.generator, self.codec, handle.request, handle._advance)
+                generation = generate(
+                    self.generator,
+                    self.codec,
+                    handle.request,
+                    lambda sequence: self._sample(sequence, handle),
+                    handle._advance,
+                )
         except GenerationCancelled as cancelled:
             log.info(CANCELLED, extra={"progress": round(handle.progress, 4)})
-            handle._future.set_exception(cancelled)
+            self._settle(handle, cancelled)
         # One job's failure, whatever it is, must reach its caller and not end the thread.
         except Exception as error:  # noqa: BLE001
             log.warning("a generation failed: %s", error)
             failure = GenerationFailed(f"the generation failed: {error}")
             failure.__cause__ = error
-            handle._future.set_exception(failure)
+            self._settle(handle, failure)
         else:
             handle._progress = 1.0
-            handle._future.set_result(generation)
+            self._settle(handle, generation)
+
+    def _settle(self, handle: Handle, result: Generation | Exception) -> None:
+        with self._lock:
+            self._handles.discard(handle)
+        handle.waiting = False
+        if isinstance(result, Exception):
+            handle._future.set_exception(result)
+        else:
+            handle._future.set_result(result)
+
+    def _sample(self, sequence: Sequence, handle: Handle) -> Tensor:
+        """The codes of a sequence, once it has been through the batch."""
+        if sequence.done:
+            sequence.tell()
+            return sequence.codes
+        asked = _Asked(sequence, handle)
+        with self._changed:
+            if self._closed:
+                raise GenerationCancelled("the engine was closed")
+            handle.waiting = True
+            self._asked.append(asked)
+            self._changed.notify_all()
+        return asked.codes.result()
+
+    def _drive(self) -> None:
+        """The steps, in the engine's own thread."""
+        while True:
+            with self._changed:
+                while not (self._asked or self._batch.busy or self._closed):
+                    self._beat = None
+                    self._changed.wait()
+                if self._closed and not (self._asked or self._batch.busy):
+                    self._beat = None
+                    return
+                self._admit()
+            self._beat = time.monotonic()
+            try:
+                left = self._batch.advance()
+            # Not one sequence's failure but the batch's own: those in it end, others may come.
+            except Exception as error:
+                log.exception("a step of the batch failed")
+                left = self._batch.end(error)
+            for ended in left:
+                self._sampled.pop(ended.sequence).settle(ended.error)
+
+    def _admit(self) -> None:
+        for asked in list(self._asked):
+            try:
+                # Who was cancelled does not wait for room.
+                asked.sequence.tell()
+            except Exception as error:  # noqa: BLE001
+                self._asked.remove(asked)
+                asked.settle(error)
+        while self._asked:
+            asked = self._asked[0]
+            try:
+                self._batch.join(asked.sequence)
+            except NoRoom:
+                return
+            except Exception as error:  # noqa: BLE001
+                self._asked.popleft().settle(error)
+            else:
+                self._asked.popleft()
+                asked.handle.waiting = False
+                self._sampled[asked.sequence] = asked
+
+    def _watch(self, wedged_s: float, on_wedged: Callable[[], None]) -> None:
+        while self._thread.is_alive():
+            beat = self._beat
+            if beat is not None and time.monotonic() - beat > wedged_s:
+                log.critical(
+                    "%s: no step has ended for %.0f s; the device does not answer",
+                    self.generator.config.part, wedged_s,
+                )  # fmt: skip
+                on_wedged()
+                return
+            self._thread.join(min(1.0, wedged_s / 4))

@@ -240,6 +240,12 @@ class ConditionedMusicgen(nn.Module):
         ``roots`` is that of the whole window's condition, ``start`` the first state's column.
         """
         scores = torch.stack([head(hidden) for head in self.decoder.lm_heads], dim=1)
+        return self.with_intervals(scores, hidden, roots, start)
+
+    def with_intervals(
+        self, scores: Tensor, hidden: Tensor, roots: Tensor | None, start: int = 0
+    ) -> Tensor:
+        """The heads' scores [B, K, S, V] with what the chord's root says of the pitch added."""
         if self.intervals is None or roots is None:
             return scores
         heard = roots[:, start : start + hidden.shape[1]]

@@ -1,96 +1,23 @@
-"""One window of the generator, sampled step by step.
+"""One window of the generator between two steps of the model: what is drawn, and how.
 
-The rows of a batch are guidance branches times sequences. Keys and values live in buffers that are
-allocated once per window and written in place: transformers' growing cache copies all of itself at
-every step, its static one makes every step attend over the whole length.
+The rows of a sequence are guidance branches times candidates. Which rows share a step with them,
+and where keys and values are kept, is the batch's business (see ``batch.py``).
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from torch.nn import functional
 
 from workers.regeneration.delay import delay, undelay
 from workers.regeneration.guidance import Sampling
-from workers.regeneration.model import Condition, ConditionedMusicgen, GeneratorConfig, Window
+from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, Window
 
 
 class NonFiniteLogits(ArithmeticError):
     """The model's logits were not finite: the weights or the context are broken."""
-
-
-class _FilledLayer(CacheLayerMixin):
-    """Keys and values of one layer: room for ``length``, views of what is filled."""
-
-    is_sliding = False
-    is_compileable = False
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
-        self.filled = 0
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        batch, heads, _, depth = key_states.shape
-        self.keys = key_states.new_empty(batch, heads, self.length, depth)
-        self.values = value_states.new_empty(batch, heads, self.length, depth)
-        self.is_initialized = True
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        end = self.filled + key_states.shape[2]
-        self.keys[:, :, self.filled : end] = key_states
-        self.values[:, :, self.filled : end] = value_states
-        self.filled = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.filled + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.filled
-
-    def get_max_length(self) -> int:
-        return self.length
-
-
-class Decoding:
-    """The decoder's state between two steps of one window; rows are independent of each other."""
-
-    def __init__(self, model: ConditionedMusicgen, condition: Condition) -> None:
-        self.model = model
-        prefix, additive, self.roots = condition
-        self.prefix: Tensor | None = prefix
-        self.additive = additive
-        self.column = 0
-        config = model.config
-        length = prefix.shape[1] + additive.shape[1] + config.codebooks
-        self.cache = Cache(layers=[_FilledLayer(length) for _ in range(config.layers)])
-
-    def step(self, columns: Tensor) -> Tensor:
-        """Read the next columns, int64 [B, K, S]; give the logits of the one after, [B, K, V].
-
-        The first call also reads the prefix. Later calls read one column each (S = 1).
-        """
-        embedded = self.model.inputs(columns, self.additive, start=self.column)
-        output = self.model.decoder.model(
-            inputs_embeds=embedded,
-            encoder_hidden_states=self.prefix,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.prefix = None
-        self.column += columns.shape[2]
-        last = output.last_hidden_state[:, -1:]
-        return self.model.logits(last, self.roots, self.column - 1)[:, :, 0]
 
 
 def _nothing_told(window: Window, config: GeneratorConfig) -> Window:
@@ -111,12 +38,13 @@ def guidance_branches(
     """
     untold = _nothing_told(window, config)
     without_context = replace(untold, present=torch.zeros_like(window.present))
-    w_c, w_t = sampling.guidance_context, sampling.guidance_style
-    weighted = [(1.0 - w_c, without_context), (w_c - w_t, untold), (w_t, window)]
     told = bool((window.style != untold.style).any() | (window.controls != untold.controls).any())
-    if not told:
-        weighted = [(1.0 - w_c, without_context), (w_c, untold)]
-    used = [(weight, branch) for weight, branch in weighted if weight != 0.0]
+    weights = sampling.branches(told=told)
+    used = [
+        (weight, branch)
+        for weight, branch in zip(weights, (without_context, untold, window), strict=True)
+        if weight != 0.0
+    ]
     fields = {
         name: torch.cat([getattr(branch, name) for _, branch in used])
         for name in Window.__dataclass_fields__
@@ -134,10 +62,14 @@ def draw(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
     if sampling.temperature == 0.0:
         return logits.argmax(dim=-1)
     kept = noise.shape[-1]
-    if kept == logits.shape[-1]:
+    if kept == logits.shape[-1] and sampling.top_p == 1.0:
         return (torch.softmax(logits / sampling.temperature, dim=-1) / noise).argmax(dim=-1)
     likeliest, codes = logits.topk(kept, dim=-1)
-    drawn = (torch.softmax(likeliest / sampling.temperature, dim=-1) / noise).argmax(dim=-1)
+    shares = torch.softmax(likeliest / sampling.temperature, dim=-1)
+    if sampling.top_p < 1.0:
+        # Those before which less than top_p is reached already: the likeliest is always one.
+        shares = shares.where(shares.cumsum(dim=-1) - shares < sampling.top_p, 0.0)
+    drawn = (shares / noise).argmax(dim=-1)
     return codes.gather(-1, drawn[..., None])[..., 0]
 
 
@@ -146,62 +78,169 @@ def draws_of(sampling: Sampling, codebook_size: int) -> int:
     return min(sampling.top_k, codebook_size) if sampling.top_k else codebook_size
 
 
-@torch.inference_mode()
-def sample_window(
-    model: ConditionedMusicgen,
-    window: Window,
-    sampling: Sampling,
-    generators: list[torch.Generator],
-    after_step: Callable[[int], None] = lambda frames: None,
-) -> Tensor:
-    """Generate the frames of a window that are not kept.
+@dataclass(frozen=True)
+class Told:
+    """What the decoder is told of a sequence, row by row; branches of the guidance come first.
+
+    Attributes:
+        prefix: [rows, P, width], read before the first column; P may be 0.
+        additive: [rows, F, width], added to the embeddings of the columns, where there is one.
+        looked_at: [rows, S, width], what cross-attention looks at, where there is one.
+        looked_at_mask: bool [rows, S], which of it counts.
+    """
+
+    prefix: Tensor
+    additive: Tensor | None = None
+    looked_at: Tensor | None = None
+    looked_at_mask: Tensor | None = None
+
+
+def nothing_more(states: Tensor, logits: Tensor, column: int) -> Tensor:
+    """The decoder's logits are the model's."""
+    return logits
+
+
+class Sequence:
+    """Candidates that are being sampled together, each in every branch of the guidance.
 
     Args:
-        model: in evaluation mode.
-        window: B sequences.
-        sampling: how.
-        generators: one per sequence.
-        after_step: called before every model step with the frames that are complete; what it
-            raises ends the sampling.
+        codes: int64 [B, K, F], read where ``kept`` is true.
+        kept: bool [B, F], the frames that stay as they are.
+        padding: the code of cells that belong to no frame.
+        codebook_size: codes run from 0 to this less one.
+        told: to the decoder; not asked for where everything is kept. It is for
+            ``len(weights) * B`` rows, all candidates of a branch side by side.
+        weights: [branches], of the guidance.
+        sampling: how codes are drawn.
+        generators: one per candidate.
+        logits: float32 [rows, K, V] of a model that adds to its decoder's: from states
+            [rows, width], the decoder's logits and the number of their column.
+        before_step: called before every model step with the frames that are complete, and once at
+            the end; what it raises ends the sampling.
 
-    Returns:
-        int64 [B, K, F]; kept frames are exactly ``window.kept_codes``.
-
-    Raises:
-        NonFiniteLogits: a logit was NaN or infinite.
+    Attributes:
+        rows: of the batch, branches times candidates.
+        done: whether every frame that is not kept has been drawn.
     """
-    config, frames = model.config, window.frames
-    batch = window.style.shape[0]
-    rows, weights = guidance_branches(window, config, sampling)
-    weights = weights.to(window.features.device)
-    branches = len(weights)
-    shape = (frames, config.codebooks, draws_of(sampling, config.codebook_size))
-    noise = torch.stack([torch.empty(shape).exponential_(generator=g) for g in generators])
-    kept = window.kept_mask[:, None].expand(-1, config.codebooks, -1)
-    columns = delay(torch.where(kept, window.kept_codes, config.padding), config.padding)
-    # A cell is free when it belongs to a frame that is not kept; all others are forced.
-    free = delay((~kept).long(), 0).bool()
-    open_columns = free.any(dim=(0, 1)).nonzero().flatten().tolist()
-    if not open_columns:
-        return undelay(columns)
-    first, last = open_columns[0], open_columns[-1]
-    decoding = Decoding(model, model.condition(rows))
-    codebook = torch.arange(config.codebooks)
-    after_step(0)
-    logits = decoding.step(columns[:, :, :first].repeat(branches, 1, 1))
-    for column in range(first, last + 1):
-        guided = (
-            (weights[:, None] * logits.view(branches, -1)).sum(dim=0).view(batch, *logits.shape[1:])
-        )
+
+    def __init__(
+        self,
+        codes: Tensor,
+        kept: Tensor,
+        padding: int,
+        codebook_size: int,
+        told: Told,
+        weights: Tensor,
+        sampling: Sampling,
+        generators: Iterable[torch.Generator],
+        logits: Callable[[Tensor, Tensor, int], Tensor] = nothing_more,
+        before_step: Callable[[int], None] = lambda frames: None,
+    ) -> None:
+        self._candidates, self._codebooks, self._frames = codes.shape
+        self._columns = delay(torch.where(kept[:, None], codes, padding), padding)
+        # A cell is free when it belongs to a frame that is not kept; all others are forced.
+        self._free = delay((~kept[:, None].expand_as(codes)).long(), 0).bool()
+        undrawn: list[int] = self._free.any(dim=(0, 1)).nonzero().flatten().tolist()
+        self.done = not undrawn
+        self._next, self._last = (undrawn[0], undrawn[-1]) if undrawn else (0, 0)
+        self.told, self._weights = told, weights[:, None]
+        self.rows = len(weights) * self._candidates
+        self._sampling, self._logits, self._before_step = sampling, logits, before_step
+        shape = (self._frames, self._codebooks, draws_of(sampling, codebook_size))
+        noise = [torch.empty(shape).exponential_(generator=g) for g in generators]
+        self._noise = torch.stack(noise).to(codes.device)
+        self._codebook = torch.arange(self._codebooks, device=codes.device)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the cache that each row needs."""
+        return self.told.prefix.shape[1] + self._last
+
+    @property
+    def codes(self) -> Tensor:
+        """int64 [B, K, F]; kept frames are exactly those that were given."""
+        return undelay(self._columns)
+
+    def opening(self) -> Tensor:
+        """The columns that are known before the first draw, int64 [rows, K, S]."""
+        return self._columns[:, :, : self._next].repeat(len(self._weights), 1, 1)
+
+    def newest(self) -> Tensor:
+        """The column that was drawn last, int64 [rows, K]."""
+        return self._columns[:, :, self._next - 1].repeat(len(self._weights), 1)
+
+    def added(self, count: int = 1) -> Tensor:
+        """What the context adds to the embeddings of the last ``count`` columns that are known.
+
+        [rows, count, width]; nothing for columns that predict no new frame.
+        """
+        if self.told.additive is None:
+            return self.told.prefix.new_zeros(self.rows, count, self.told.prefix.shape[-1])
+        additive = self.told.additive[:, self._next - count : self._next]
+        return functional.pad(additive, (0, 0, 0, count - additive.shape[1]))
+
+    def tell(self) -> None:
+        """Say how far it is; raises what ``before_step`` raises."""
+        complete = self._frames if self.done else self._next - 1 - self._codebooks
+        self._before_step(max(0, complete))
+
+    def take(self, states: Tensor, logits: Tensor) -> None:
+        """Draw the next column.
+
+        Args:
+            states: [rows, width], the decoder's, at the last column that is known.
+            logits: float32 [rows, K, V].
+
+        Raises:
+            NonFiniteLogits: one was NaN or infinite.
+        """
+        column = self._next
+        logits = self._logits(states, logits, column - 1)
+        guided = (self._weights * logits.view(len(self._weights), -1)).sum(dim=0)
+        guided = guided.view(self._candidates, *logits.shape[1:])
         if not bool(torch.isfinite(guided).all()):
             raise NonFiniteLogits(f"logits of column {column} are not finite")
         # Codebook k of this column belongs to frame column - 1 - k; its noise is the frame's own.
-        frame = (column - 1 - codebook).clamp(0, frames - 1)
-        drawn = draw(guided, noise[:, frame, codebook], sampling)
-        cell = columns[:, :, column]
-        columns[:, :, column] = torch.where(free[:, :, column], drawn, cell)
-        if column < last:
-            after_step(max(0, column - config.codebooks))
-            logits = decoding.step(columns[:, :, column : column + 1].repeat(branches, 1, 1))
-    after_step(frames)
-    return undelay(columns)
+        frame = (column - 1 - self._codebook).clamp(0, self._frames - 1)
+        drawn = draw(guided, self._noise[:, frame, self._codebook], self._sampling)
+        cell = self._columns[:, :, column]
+        self._columns[:, :, column] = torch.where(self._free[:, :, column], drawn, cell)
+        self._next += 1
+        self.done = column == self._last
+
+
+@torch.inference_mode()
+def of_window(
+    model: ConditionedMusicgen,
+    window: Window,
+    sampling: Sampling,
+    generators: Iterable[torch.Generator],
+    before_step: Callable[[int], None] = lambda frames: None,
+) -> Sequence:
+    """A window of a part: the model hears it now, and is asked for what a chord adds later.
+
+    Args:
+        model: in evaluation mode.
+        window: B candidates.
+        sampling, generators, before_step: as of a :class:`Sequence`.
+    """
+    branches, weights = guidance_branches(window, model.config, sampling)
+    condition = model.condition(branches)
+
+    def logits(states: Tensor, scores: Tensor, column: int) -> Tensor:
+        return model.with_intervals(
+            scores[:, :, None], states[:, None].float(), condition.roots, column
+        )[:, :, 0]
+
+    return Sequence(
+        window.kept_codes,
+        window.kept_mask,
+        model.config.padding,
+        model.config.codebook_size,
+        Told(condition.prefix, condition.additive),
+        weights.to(window.features.device),
+        sampling,
+        generators,
+        logits,
+        before_step,
+    )

@@ -13,7 +13,9 @@ from workers.regeneration.controls import row_of
 from workers.regeneration.model import ConditionedMusicgen, Window
 from workers.regeneration.ranking import Judge, ranked
 from workers.regeneration.request import Generation, GenerationRequest
-from workers.regeneration.sampling import sample_window
+from workers.regeneration.sampling import Sequence, of_window
+
+Sampler = Callable[[Sequence], Tensor]
 
 AROUND_REDONE_S = 2.0
 """What is heard before and after redone frames when candidates are compared."""
@@ -56,11 +58,13 @@ def generate_codes(
     model: ConditionedMusicgen,
     features: Tensor,
     request: GenerationRequest,
+    sample: Sampler,
     advance: Callable[[float], None],
 ) -> Tensor:
     """Codes of every candidate, int64 [C, K, F], for features float32 [FEATURES, F] of the song.
 
-    ``advance`` is told the share of frames done before every model step; what it raises ends it.
+    ``sample`` runs a window through the decoder. ``advance`` is told the share of frames done
+    before every model step; what it raises ends it.
     """
     config = model.config
     frames, count = features.shape[1], request.candidates
@@ -90,15 +94,17 @@ def generate_codes(
         earlier = total - int((~fixed).sum())
         made = functional.pad((~fixed[start:end]).cumsum(0), (1, 0)).tolist()
 
-        def after_step(done: int, earlier: int = earlier, made: list[int] = made) -> None:
+        def before_step(done: int, earlier: int = earlier, made: list[int] = made) -> None:
             advance((earlier + made[done]) / total)
 
-        codes[:, :, start:end] = sample_window(
-            model,
-            window,
-            request.sampling or config.sampling,
-            _generators(request.seed, count, start),
-            after_step,
+        codes[:, :, start:end] = sample(
+            of_window(
+                model,
+                window,
+                request.sampling or config.sampling,
+                _generators(request.seed, count, start),
+                before_step,
+            )
         )
         fixed[start:end] = True
     return codes
@@ -128,9 +134,12 @@ def generate(
     model: ConditionedMusicgen,
     codec: Codec,
     request: GenerationRequest,
+    sample: Sampler,
     advance: Callable[[float], None] = lambda progress: None,
 ) -> Generation:
     """Make a part: sample all candidates, decode them, return the one that fits best.
+
+    ``sample`` gives the codes of a sequence, int64 [C, K, F], once it has been through a decoder.
 
     Raises:
         NonFiniteLogits: from the model.
@@ -139,7 +148,7 @@ def generate(
     samples = request.context.shape[1]
     features = context_features(request.context, codec.sample_rate)[0]
     # The last percent is decoding and ranking.
-    codes = generate_codes(model, features, request, lambda share: advance(0.99 * share))
+    codes = generate_codes(model, features, request, sample, lambda share: advance(0.99 * share))
     compared = _judged(request, codec.sample_rate)
     judge = Judge(request.context[:, compared], codec.sample_rate)
     heard = []

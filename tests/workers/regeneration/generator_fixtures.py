@@ -1,13 +1,18 @@
 """A tiny generator with random weights, and a codec-shaped stand for the interface alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workers.regeneration.batch import sampled
 from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FEATURES, ContextConfig
-from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig, Window
+from workers.regeneration.decoder.decoder import Decoder
+from workers.regeneration.guidance import Sampling
+from workers.regeneration.model import Condition, ConditionedMusicgen, GeneratorConfig, Window
+from workers.regeneration.sampling import of_window
 
 STYLES = ("rock", "ballad")
 
@@ -50,6 +55,37 @@ def tiny_generator(seed: int = 0, additive: float = 0.5, **changes: Any) -> Cond
         torch.nn.init.normal_(control, std=1.0)
     torch.nn.init.normal_(model.additive.weight, std=additive)
     return model.eval().requires_grad_(False)
+
+
+def sample_window(
+    model: ConditionedMusicgen,
+    window: Window,
+    sampling: Sampling,
+    generators: list[torch.Generator],
+    before_step: Callable[[int], None] = lambda frames: None,
+) -> Tensor:
+    """The codes of a window that has a decoder for itself, int64 [B, K, F]."""
+    sequence = of_window(model, window, sampling, generators, before_step)
+    return sampled(Decoder(model.decoder, sequence.rows), sequence)
+
+
+def stepwise(model: ConditionedMusicgen, condition: Condition, columns: Tensor) -> list[Tensor]:
+    """Logits [B, K, V] after each column of [B, K, S], read one by one behind the prefix."""
+    rows, _, size = columns.shape
+    decoder = Decoder(model.decoder, rows)
+    cache = decoder.cache(condition.prefix.shape[1] + size)
+    block = cache.take(rows)
+    embedded = decoder.embed(columns.transpose(1, 2))
+    added = condition.additive[:, :size]
+    embedded[:, : added.shape[1]] += added
+    states = [decoder.read(cache, block, torch.cat([condition.prefix, embedded[:, :1]], dim=1))]
+    states += [decoder.step(cache, [block], embedded[:, s]) for s in range(1, size)]
+    return [
+        model.with_intervals(
+            decoder.logits(state)[:, :, None], state[:, None], condition.roots, column
+        )[:, :, 0]
+        for column, state in enumerate(states)
+    ]
 
 
 def window_of(model: ConditionedMusicgen, batch: int, frames: int, seed: int = 1) -> Window:

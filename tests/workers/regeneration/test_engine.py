@@ -2,15 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
 import torch
 from generator_fixtures import ClickCodec, clicks, tiny_generator
 
+from workers.regeneration.batch import Ended, sampled
 from workers.regeneration.conditioning import context_features
+from workers.regeneration.decoder.decoder import Decoder
 from workers.regeneration.engine import (
     PENDING,
     Engine,
@@ -18,6 +21,7 @@ from workers.regeneration.engine import (
     EngineClosed,
     GenerationCancelled,
     GenerationFailed,
+    Load,
 )
 from workers.regeneration.guidance import Sampling
 from workers.regeneration.request import LONGEST_S, GenerationRequest, InvalidGenerationRequest
@@ -35,6 +39,16 @@ def request(seconds: float = 2.5, seed: int = 1, candidates: int = 2) -> Generat
     return GenerationRequest(clicks(seconds), "rock", seed, candidates)
 
 
+def codes_of(
+    engine: Engine,
+    features: torch.Tensor,
+    asked: GenerationRequest,
+    advance: Callable[[float], None] = lambda _: None,
+) -> torch.Tensor:
+    alone = partial(sampled, Decoder(engine.generator.decoder, rows=9))
+    return generate_codes(engine.generator, features, asked, alone, advance)
+
+
 class StepGate:
     """Counts the model's steps and holds them at a chosen one."""
 
@@ -42,13 +56,15 @@ class StepGate:
         self.steps = 0
         self.hold_at = hold_at
         self.reached, self.go = threading.Event(), threading.Event()
-        engine.generator.decoder.model.register_forward_pre_hook(self._step)
+        self._sequences = engine._batch.advance
+        engine._batch.advance = self._step  # type: ignore[method-assign]
 
-    def _step(self, *_: object) -> None:
+    def _step(self) -> list[Ended]:
         self.steps += 1
         if self.steps == self.hold_at:
             self.reached.set()
             assert self.go.wait(30)
+        return self._sequences()
 
 
 def test_a_part_has_exactly_the_contexts_length_and_its_codes_are_returned(engine: Engine) -> None:
@@ -77,10 +93,7 @@ def test_the_same_request_gives_the_same_samples(engine: Engine) -> None:
 def test_more_candidates_change_none_of_the_first(engine: Engine) -> None:
     asked = request(candidates=2)
     features = context_features(asked.context, engine.sample_rate)[0]
-    two, three = (
-        generate_codes(engine.generator, features, replace(asked, candidates=n), lambda _: None)
-        for n in (2, 3)
-    )
+    two, three = (codes_of(engine, features, replace(asked, candidates=n)) for n in (2, 3))
     assert torch.equal(three[:2], two)
     assert not torch.equal(three[2], two[0])
 
@@ -129,17 +142,21 @@ def test_cancel_stops_before_the_next_step(engine: Engine) -> None:
     assert gate.steps == 10
 
 
-def test_a_waiting_job_can_be_cancelled_without_a_step(engine: Engine) -> None:
-    gate = StepGate(engine, hold_at=5)
-    running, waiting = engine.submit(request(1.0)), engine.submit(request(1.0))
-    assert gate.reached.wait(30)
-    waiting.cancel()
-    gate.go.set()
-    running.result(60)
-    steps = gate.steps
-    with pytest.raises(GenerationCancelled):
-        waiting.result(30)
-    assert gate.steps == steps
+def test_a_waiting_job_can_be_cancelled_without_a_step() -> None:
+    engine = Engine(tiny_generator(), ClickCodec(), rows=6)
+    try:
+        gate = StepGate(engine, hold_at=5)
+        running = engine.submit(request(1.0))
+        assert gate.reached.wait(30)
+        waiting = engine.submit(request(1.0))
+        waiting.cancel()
+        gate.go.set()
+        running.result(60)
+        with pytest.raises(GenerationCancelled):
+            waiting.result(30)
+        assert waiting.progress == 0.0
+    finally:
+        engine.close()
 
 
 def test_many_threads_get_each_their_own_part(engine: Engine) -> None:
@@ -150,13 +167,16 @@ def test_many_threads_get_each_their_own_part(engine: Engine) -> None:
 
 
 def test_logits_that_are_no_numbers_end_one_job_and_not_the_engine(engine: Engine) -> None:
-    head = engine.generator.decoder.lm_heads[1]
-    sound = head.weight.clone()
-    head.weight[3, 3] = float("nan")
+    alone = engine.submit(request()).result(60).codes
+    engine.generator.style.weight[1] = float("nan")
+    gate = StepGate(engine, hold_at=5)
+    sound = engine.submit(request())
+    assert gate.reached.wait(30)
+    broken = engine.submit(replace(request(), style="ballad"))
+    gate.go.set()
     with pytest.raises(GenerationFailed, match="not finite"):
-        engine.submit(request()).result(60)
-    head.weight.copy_(sound)
-    assert engine.submit(request()).result(60).audio.shape == request().context.shape
+        broken.result(60)
+    assert torch.equal(sound.result(60).codes, alone)
 
 
 def test_a_result_that_takes_too_long_is_a_timeout_and_the_job_goes_on(engine: Engine) -> None:
@@ -183,7 +203,7 @@ def test_progress_counts_what_is_redone_alone(engine: Engine) -> None:
     asked = replace(request(candidates=1), kept_codes=torch.full((3, 125), 4), kept_mask=mask)
     said: list[float] = []
     features = context_features(asked.context, engine.sample_rate)[0]
-    generate_codes(engine.generator, features, asked, said.append)
+    codes_of(engine, features, asked, said.append)
     assert said == sorted(said)
     assert said[0] == 0.0
     assert said[-1] == 1.0
@@ -302,7 +322,8 @@ def test_a_control_that_the_checkpoint_lacks_is_refused_by_name() -> None:
     engine.close()
 
 
-def test_an_engine_takes_no_more_than_it_has_room_for(engine: Engine) -> None:
+def test_an_engine_takes_no_more_than_it_has_room_for() -> None:
+    engine = Engine(tiny_generator(), ClickCodec(), rows=3)
     gate = StepGate(engine, hold_at=1)
     engine.submit(request(1.0, candidates=1))
     assert gate.reached.wait(30)
@@ -310,7 +331,19 @@ def test_an_engine_takes_no_more_than_it_has_room_for(engine: Engine) -> None:
         engine.submit(request(1.0, candidates=1))
     with pytest.raises(EngineBusy):
         engine.submit(request(1.0, candidates=1))
+    assert engine.load == Load(rows=3, taken=3, waiting=PENDING)
     gate.go.set()
+    engine.close()
+    assert engine.load == Load(rows=3, taken=0, waiting=0)
+
+
+def test_more_rows_than_there_are_is_refused_when_it_is_asked() -> None:
+    engine = Engine(tiny_generator(), ClickCodec(), rows=5)
+    with pytest.raises(InvalidGenerationRequest, match="take 6 rows") as refusal:
+        engine.submit(request(1.0, candidates=2))
+    assert refusal.value.field == "candidates"
+    assert engine.submit(request(1.0, candidates=1)).result(60).codes.shape == (3, 50)
+    engine.close()
 
 
 def test_closing_ends_what_runs_and_what_waits_and_the_thread() -> None:

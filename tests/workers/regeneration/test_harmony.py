@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from generator_fixtures import tiny_generator, window_of
+from generator_fixtures import stepwise, tiny_generator, window_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -14,7 +14,6 @@ from workers.regeneration.conditioning import CHROMA_BINS, ContextConfig
 from workers.regeneration.delay import delay
 from workers.regeneration.harmony import PITCH_CLASSES, Intervals, RootFinder
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig
-from workers.regeneration.sampling import Decoding
 
 TRIADS = ((0, 4, 7), (0, 3, 7))
 
@@ -114,9 +113,7 @@ def test_stepwise_logits_with_intervals_equal_the_full_forward_pass() -> None:
     condition = model.condition(window)
     whole = model(columns, *condition)
     assert not torch.allclose(whole, model(columns, *condition[:2]))
-    decoding = Decoding(model, condition)
-    for step in range(columns.shape[2]):
-        seen = decoding.step(columns[:, :, step : step + 1])
+    for step, seen in enumerate(stepwise(model, condition, columns)):
         torch.testing.assert_close(seen, whole[:, :, step], atol=1e-4, rtol=0)
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from generator_fixtures import tiny_generator, window_of
+from generator_fixtures import sample_window, tiny_generator, window_of
 
 from workers.regeneration.delay import delay
 from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import Window
-from workers.regeneration.sampling import draw, guidance_branches, sample_window
+from workers.regeneration.sampling import draw, guidance_branches
 
 
 def unkept(window: Window) -> Window:

@@ -1,0 +1,93 @@
+"""Keys and values of every row that is being generated, in one place of a fixed size."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class NoRoom(RuntimeError):
+    """No free block of rows is long enough; one that is given back makes room."""
+
+
+@dataclass(eq=False)
+class Block:
+    """Rows that one job owns: ``first`` up to ``first + rows``, ``filled`` positions of each.
+
+    ``cross`` holds, layer by layer, keys and values [rows, heads, S, depth] of what a decoder with
+    cross-attention looks at, and ``cross_mask`` bool [rows, 1, 1, S] which of it counts.
+    """
+
+    first: int
+    rows: int
+    filled: int = 0
+    cross: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    cross_mask: Tensor | None = None
+
+    @property
+    def span(self) -> slice:
+        """The rows, as an index."""
+        return slice(self.first, self.first + self.rows)
+
+
+class KeyValues:
+    """The static cache: [rows, heads, positions, depth] keys and values for each layer.
+
+    A row's place never moves while it is owned, and nothing of an earlier owner is read: what is
+    attended to ends at the block's own ``filled``.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        rows: int,
+        heads: int,
+        positions: int,
+        depth: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (rows, heads, positions, depth)
+        # Not zeroed: the pages of rows that nobody owned yet cost no memory.
+        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.rows, self.positions = rows, positions
+        self._owned: list[Block] = []
+
+    @property
+    def free(self) -> int:
+        """Rows that nobody owns; they need not lie side by side."""
+        return self.rows - sum(block.rows for block in self._owned)
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows, in use or not."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+    def take(self, rows: int) -> Block:
+        """The first free rows that lie side by side.
+
+        Raises:
+            NoRoom: there are none, for now.
+            ValueError: there never will be.
+        """
+        if not 0 < rows <= self.rows:
+            raise ValueError(f"{rows} rows do not fit into {self.rows}")
+        first = 0
+        for number, block in enumerate(self._owned):
+            if block.first - first >= rows:
+                return self._own(number, first, rows)
+            first = block.first + block.rows
+        if self.rows - first >= rows:
+            return self._own(len(self._owned), first, rows)
+        raise NoRoom(f"{rows} rows side by side are not free")
+
+    def _own(self, number: int, first: int, rows: int) -> Block:
+        made = Block(first, rows)
+        self._owned.insert(number, made)
+        return made
+
+    def give_back(self, block: Block) -> None:
+        """Free a block's rows; a block that is not owned is let be."""
+        if block in self._owned:
+            self._owned.remove(block)
