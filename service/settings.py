@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -76,6 +77,18 @@ class Settings(BaseSettings):
     )
     plays_per_hour: int = Field(
         20, ge=1, description="Plays of one remix that are counted for its listener in an hour."
+    )
+    engine_rows: int = Field(
+        96,
+        ge=1,
+        description="Rows that one generator samples at once: a job takes its candidates times "
+        "its guidance branches, 24 as a rule, and waits while they are not free.",
+    )
+    engine_precision: Literal["float32", "bfloat16", "int8"] = Field(
+        "float32", description="Of a generator's weights while it samples."
+    )
+    model_idle_seconds: float = Field(
+        900.0, gt=0, description="A model nobody has asked for so long is unloaded."
     )
     separator: str = Field("auto", description="Card name, or auto: htdemucs if pulled.")
 

@@ -25,4 +25,5 @@ register(app, place)
 @worker_ready.connect
 def _on_ready(**_: Any) -> None:
     preload()
+    place.models.watch_idle()
     AdapterWatch(place.database, place.settings, place.models).start()

@@ -1,6 +1,8 @@
-"""The models of one process: verified, loaded once, on first use."""
+"""The models of one process: verified, loaded once, on first use, unloaded when idle."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,11 +13,13 @@ from service.errors import Problem
 from service.permit import Permit
 
 if TYPE_CHECKING:
-    from workers.regeneration.engine import Engine
+    from workers.regeneration.engine import Engine, EngineOptions
     from workers.separation import Separator
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+IDLE_LOOK_SECONDS = 30.0
 
 
 class CheckpointNotNamed(Problem):
@@ -35,11 +39,20 @@ class CheckpointChanged(Problem):
 
 
 class Models:
-    """Loads each checkpoint once and keeps it; one lock, so that two jobs never load the same."""
+    """Loads each checkpoint once and keeps it; one lock, so that two jobs never load the same.
 
-    def __init__(self) -> None:
+    :param engine: what the operator chose of engines.
+    :param idle_seconds: a model that nobody asked for so long is forgotten by `unload_idle`.
+    """
+
+    def __init__(
+        self, engine: "EngineOptions | None" = None, idle_seconds: float = math.inf
+    ) -> None:
+        self._engine_options: EngineOptions = engine or {}
+        self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, str], Any] = {}
+        self._asked: dict[tuple[str, str], float] = {}
         self._training: dict[tuple[str, str], Mapping[str, int]] = {}
 
     def separator(self, permit: Permit, name: str, *, commercial: bool) -> "Separator":
@@ -59,7 +72,9 @@ class Models:
         generator = open_named(permit, name, commercial=commercial)
         (required,) = generator.card.requires
         codec = open_named(permit, required, commercial=commercial)
-        return self._once(generator, lambda: load_engine(generator.files, codec.files))
+        return self._once(
+            generator, lambda: load_engine(generator.files, codec.files, **self._engine_options)
+        )
 
     def adapted(self) -> list[Mapping[str, int]]:
         """The training grants, with their generations, of every adapter that is loaded."""
@@ -77,6 +92,39 @@ class Models:
             engine.close()
             log.info("adapter_unloaded", checkpoint=key[0], digest=key[1])
 
+    def unload_idle(self) -> list[str]:
+        """Forget what nobody has asked for in `idle_seconds`; the names of what went.
+
+        An engine with jobs is kept. It comes back when it is asked for.
+        """
+        before = time.monotonic() - self._idle_seconds
+        with self._lock:
+            idle = [
+                key
+                for key, model in self._loaded.items()
+                if self._asked[key] < before and getattr(model, "idle", True)
+            ]
+            gone = [(key, self._loaded.pop(key)) for key in idle]
+            for key in idle:
+                self._training.pop(key, None)
+        for key, model in gone:
+            if hasattr(model, "close"):
+                model.close()
+            log.info("checkpoint_unloaded", checkpoint=key[0], digest=key[1])
+        return [name for name, _ in idle]
+
+    def watch_idle(self) -> threading.Thread:
+        """Call `unload_idle` now and then, in a thread that ends with the process."""
+
+        def watch() -> None:
+            while True:
+                time.sleep(min(IDLE_LOOK_SECONDS, self._idle_seconds / 4))
+                self.unload_idle()
+
+        thread = threading.Thread(target=watch, name="idle-models", daemon=True)
+        thread.start()
+        return thread
+
     def _adapted(self, permit: Permit, name: str, *, commercial: bool) -> "Engine":
         from workers.regeneration.loading import load_adapted_engine
 
@@ -88,7 +136,9 @@ class Models:
         codec = open_named(permit, required, commercial=commercial)
         return self._once(
             adapter,
-            lambda: load_adapted_engine(base.files, adapter.files, codec.files),
+            lambda: load_adapted_engine(
+                base.files, adapter.files, codec.files, **self._engine_options
+            ),
             {grant.id: permit.training[grant.id] for grant in adapter.card.grants},
         )
 
@@ -105,6 +155,7 @@ class Models:
                 if training is not None:
                     self._training[key] = training
                 log.info("checkpoint_loaded", checkpoint=key[0], digest=key[1])
+            self._asked[key] = time.monotonic()
             loaded: T = self._loaded[key]
             return loaded
 

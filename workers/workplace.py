@@ -36,7 +36,10 @@ class Workplace:
             database=Database(settings.database),
             objects=ObjectStore(settings.objects),
             keys=ServiceKeys.load(settings),
-            models=Models(),
+            models=Models(
+                {"rows": settings.engine_rows, "precision": settings.engine_precision},
+                settings.model_idle_seconds,
+            ),
         )
 
     def folder(self) -> Path:

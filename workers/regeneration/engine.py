@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -119,12 +120,18 @@ class Handle:
         self._progress = max(self._progress, min(1.0, progress))
 
 
+class EngineOptions(TypedDict, total=False):
+    """What an operator may choose of an engine."""
+
+    rows: int
+    precision: Precision
+
+
 @dataclass(frozen=True)
 class Load:
     """What an engine is doing, for those who operate it.
 
-    ``rows`` of the batch and how many of them are ``taken``; ``sampling`` sequences in it,
-    ``waiting`` jobs that have no rows yet.
+    ``rows`` of the batch and how many of them are ``taken``; ``waiting`` jobs have none yet.
     """
 
     rows: int

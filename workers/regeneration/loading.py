@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 from safetensors.torch import load_file
 
 from workers.regeneration.codecs import Codec, load_codec
-from workers.regeneration.engine import Engine
+from workers.regeneration.engine import Engine, EngineOptions
 from workers.regeneration.model import ConditionedMusicgen, load_generator
 
 
@@ -15,6 +16,7 @@ def load_adapted_engine(
     base_files: Mapping[str, Path],
     adapter_files: Mapping[str, Path],
     codec_files: Mapping[str, Path],
+    **options: Unpack[EngineOptions],
 ) -> Engine:
     """Open an adapter on its base with the base's codec; the base itself is left as it is.
 
@@ -25,22 +27,28 @@ def load_adapted_engine(
     # Imported on first use: most workers play no adapter.
     from workers.regeneration.adapter import adapted
 
-    return Engine(adapted(open_generator(base_files), adapter_files), open_codec(codec_files))
+    generator = adapted(open_generator(base_files), adapter_files)
+    return Engine(generator, open_codec(codec_files), **options)
 
 
-def load_engine(generator_files: Mapping[str, Path], codec_files: Mapping[str, Path]) -> Engine:
+def load_engine(
+    generator_files: Mapping[str, Path],
+    codec_files: Mapping[str, Path],
+    **options: Unpack[EngineOptions],
+) -> Engine:
     """Open a generator with its codec.
 
     Args:
         generator_files: paths of ``model.safetensors`` and ``config.json``, by name.
         codec_files: the same of the codec that the generator's config names.
+        options: as of :class:`Engine`.
 
     Raises:
         KeyError, TypeError, ValueError: a file is missing, a config is not ours, or they do
             not fit.
         RuntimeError: weights do not fit their config.
     """
-    return Engine(open_generator(generator_files), open_codec(codec_files))
+    return Engine(open_generator(generator_files), open_codec(codec_files), **options)
 
 
 def open_generator(files: Mapping[str, Path]) -> ConditionedMusicgen:

@@ -173,6 +173,14 @@ def _style(engine: Engine, style: str) -> str:
 
 
 def _arithmetic(engine: Engine) -> dict[str, Any]:
-    """Device and dtype: with them the same job gives the same samples."""
-    weight = next(engine.generator.parameters())
-    return {"device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}
+    """Device, dtype and width: with them the same job gives the same samples.
+
+    The width is how many rows every product is given at least; the rows that are added hold
+    nothing, and other jobs' rows change no bit.
+    """
+    decoder = engine.decoder
+    return {
+        "device": decoder.device.type,
+        "dtype": decoder.precision,
+        "width": decoder.least_rows,
+    }

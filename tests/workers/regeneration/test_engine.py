@@ -1,11 +1,15 @@
 """The engine: what it promises to the threads that call it."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -401,3 +405,77 @@ def test_without_a_wish_it_is_sampled_as_the_checkpoint_recommends() -> None:
     ]
     assert not torch.equal(*warm)
     engine.close()
+
+
+def test_a_short_job_does_not_wait_for_a_long_one(engine: Engine) -> None:
+    gate = StepGate(engine, hold_at=5)
+    long = engine.submit(request(20.0))
+    assert gate.reached.wait(30)
+    short = engine.submit(request(1.0))
+    gate.go.set()
+    short.result(60)
+    assert not long.done
+    long.cancel()
+
+
+def test_jobs_that_share_the_batch_sound_as_they_do_alone(engine: Engine) -> None:
+    """Whole songs of several windows, which come and go with others of other lengths."""
+    wanted = [request(seconds, seed, 1 + seed % 3) for seed, seconds in enumerate((2.5, 1.0, 4.0))]
+    alone = [engine.submit(each).result(60) for each in wanted]
+    handles = [engine.submit(each) for each in (*wanted, *reversed(wanted))]
+    for handle, expected in zip(handles, (*alone, *reversed(alone)), strict=True):
+        made = handle.result(60)
+        assert torch.equal(made.audio, expected.audio)
+        assert made.scores == expected.scores
+
+
+def test_a_step_that_breaks_the_batch_itself_ends_who_is_in_it_and_not_the_engine(
+    engine: Engine,
+) -> None:
+    advance = engine._batch.advance
+
+    def broken() -> list[Ended]:
+        engine._batch.advance = advance  # type: ignore[method-assign]
+        raise MemoryError("nothing is left")
+
+    engine._batch.advance = broken  # type: ignore[method-assign]
+    with pytest.raises(GenerationFailed, match="nothing is left"):
+        engine.submit(request(1.0)).result(60)
+    assert engine.submit(request(1.0)).result(60).codes.shape == (3, 50)
+    assert engine.load.taken == 0
+
+
+def test_a_device_that_does_not_answer_is_noticed() -> None:
+    wedged = threading.Event()
+    engine = Engine(tiny_generator(), ClickCodec(), wedged_s=0.3, on_wedged=wedged.set)
+    assert not wedged.wait(0.6), "an idle engine is not wedged"
+    gate = StepGate(engine, hold_at=10)
+    handle = engine.submit(request(1.0))
+    assert gate.reached.wait(30)
+    assert wedged.wait(10)
+    gate.go.set()
+    handle.result(60)
+    engine.close()
+
+
+def test_a_wedged_process_ends() -> None:
+    """Its jobs' leases run out, and other workers take them."""
+    script = (
+        "import sys, time; sys.path.append(sys.argv[1])\n"
+        "from generator_fixtures import ClickCodec, clicks, tiny_generator\n"
+        "from workers.regeneration.engine import Engine\n"
+        "from workers.regeneration.request import GenerationRequest\n"
+        "engine = Engine(tiny_generator(), ClickCodec(), wedged_s=0.5)\n"
+        "engine._batch.advance = lambda: time.sleep(600)\n"
+        "engine.submit(GenerationRequest(clicks(1.0), 'rock', 1, 1)).result()\n"
+    )
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script, here],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == os.EX_SOFTWARE
+    assert "does not answer" in done.stderr
