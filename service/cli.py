@@ -146,10 +146,15 @@ def relay() -> None:
 
 @app.command()
 def worker(
-    concurrency: Annotated[int, typer.Option(help="Jobs in hand at once.")] = 1,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Jobs in hand at once; else REPRISE_WORKER_JOBS.")
+    ] = None,
 ) -> None:
     """Work on jobs: one process per GPU, or one for the CPU."""
-    command = [sys.executable, "-m", "workers", "--concurrency", str(concurrency)]
+    from service.settings import get_settings
+
+    at_once = concurrency or get_settings().worker_jobs
+    command = [sys.executable, "-m", "workers", "--concurrency", str(at_once)]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
 
 
@@ -391,6 +396,25 @@ def bench_fingerprint(
             seed=seed,
             file=json,
         )
+    )
+
+
+@bench_app.command("jobs")
+def bench_jobs(
+    jobs: Annotated[int, typer.Option(min=1, help="Asked for at once.")] = 50,
+    seconds: Annotated[float, typer.Option(min=3.0, help="Of the song.")] = 20.0,
+    compare: Annotated[
+        bool, typer.Option(help="Measure the same worker with batching switched off too.")
+    ] = True,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Where the figures are written.")
+    ] = None,
+) -> None:
+    """Measure whole jobs of the real service: how many a minute, and how long each waits."""
+    from service.bench.jobs_command import jobs_command
+
+    raise typer.Exit(
+        jobs_command(jobs=jobs, seconds=seconds, compare=compare, models=None, file=json)
     )
 
 

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     plays_per_hour: int = Field(
         20, ge=1, description="Plays of one remix that are counted for its listener in an hour."
     )
+    worker_jobs: int = Field(
+        1,
+        ge=1,
+        description="Jobs that one worker has in hand at once; each holds its song's stems in "
+        "memory while it is mixed.",
+    )
     engine_rows: int = Field(
         96,
         ge=1,

@@ -16,10 +16,11 @@ from rich.table import Table
 from checkpoints import registry
 from service.auth import mint_token
 from service.bench.figures import percentile
+from service.bench.house import BenchFailed, Models
 from service.bench.processes import api_process
 from service.bench.racing import Races, Revoke, Track, race
 from service.bench.servers import postgres as server
-from service.bench.stopping import BenchFailed, Models, Stop, stops
+from service.bench.stopping import Stop, stops
 from service.database import Database
 from service.embedded.stack import StartFailed
 from service.migrations import migrate

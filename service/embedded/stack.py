@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -60,13 +60,19 @@ class Stack:
     """
 
     def __init__(
-        self, settings: Settings, *, host: str = "127.0.0.1", port: int | None = None
+        self,
+        settings: Settings,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = settings.home.resolve()
         self.url = ""
         self.failure: str | None = None
         self._settings = settings
         self._host = host
+        self._chosen = dict(environment or {})
         self._port = port
         self._children: list[Child] = []
         self._stopping = threading.Event()
@@ -143,7 +149,7 @@ class Stack:
             raise AlreadyRunning(running_url(self.home)) from error
 
     def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "REPRISE_PUBLIC_URL": self.url}
+        environment = {**os.environ, **self._chosen, "REPRISE_PUBLIC_URL": self.url}
         # Unset here, it stays unset: pulled checkpoints lie in the user's cache for all parts.
         if "REPRISE_HOME" in os.environ or self._settings.home != DEFAULT_HOME:
             environment["REPRISE_HOME"] = str(self.home)

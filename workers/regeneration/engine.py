@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 CANCELLED = "generation_cancelled"
 """Logged when the model has stopped; `reprise bench revocation` reads it from the log."""
 
+DONE = "generation_done"
+"""Logged with how long the model has been at work in all; `reprise bench jobs` reads that."""
+
 PENDING = 64
 """Jobs that may wait; Celery's own queue is the place for more."""
 
@@ -205,6 +208,7 @@ class Engine:
         self._changed = threading.Condition(self._lock)
         self._at_once = threading.Semaphore(AT_ONCE)
         self._beat: float | None = None
+        self._busy_s = 0.0
         self._thread = threading.Thread(
             target=self._drive, name=f"engine-{config.part}", daemon=True
         )
@@ -305,6 +309,10 @@ class Engine:
             self._settle(handle, failure)
         else:
             handle._progress = 1.0
+            log.info(
+                DONE,
+                extra={"engine": self.generator.config.part, "busy_s": round(self._busy_s, 3)},
+            )
             self._settle(handle, generation)
 
     def _settle(self, handle: Handle, result: Generation | Exception) -> None:
@@ -348,6 +356,7 @@ class Engine:
             except Exception as error:
                 log.exception("a step of the batch failed")
                 left = self._batch.end(error)
+            self._busy_s += time.monotonic() - self._beat
             for ended in left:
                 self._sampled.pop(ended.sequence).settle(ended.error)
 

@@ -1,5 +1,9 @@
 """Separate: the track's stems, the artist's own where there are any, else Demucs'."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from checkpoints import registry
 from checkpoints.card import Card
 from service.errors import NotFound
@@ -15,6 +19,7 @@ from workers.stamping.catalogue import track_record
 from workers.stamping.sources import original_of, plain_sha256
 
 MEDIA_TYPE = "audio/wav"
+LOOK_SECONDS = 0.1
 
 
 def separate(permit: Permit, work: Work) -> Made:
@@ -41,6 +46,32 @@ def separate(permit: Permit, work: Work) -> Made:
     kept = find(place.database, place.objects, key)
     if kept is not None:
         return kept
+    with _turn(work.watch.check):
+        # Who had the turn before may have separated this very track.
+        return find(place.database, place.objects, key) or _separated(permit, work, card, key)
+
+
+_SEPARATING = threading.Lock()
+"""One separation at a time: it takes what cores and memory there are, and another job that waits
+for the same track's stems need not make them again."""
+
+
+@contextmanager
+def _turn(stop: Callable[[], None]) -> Iterator[None]:
+    """Wait for this process's turn to separate; `stop` raises to give up."""
+    while not _SEPARATING.acquire(timeout=LOOK_SECONDS):
+        stop()
+    try:
+        yield
+    finally:
+        _SEPARATING.release()
+
+
+def _separated(permit: Permit, work: Work, card: Card, key: str) -> Made:
+    record, place = work.record, work.place
+    terms = record.remix.terms
+    if record.track.audio_sha256 is None:
+        raise NotFound(f"track {record.track.id} has no audio")
     mix = place.objects.fetch(permit, record.track.audio_sha256, work.folder / "mix.wav")
     mixture = read_audio(permit, mix)
     separator = place.models.separator(permit, card.name, commercial=terms.commercial)

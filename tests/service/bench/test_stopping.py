@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.bench import command
-from service.bench.stopping import MODEL_STOPPED, Models
+from service.bench.house import Models
+from service.bench.stopping import MODEL_STOPPED
 from tests.tiny_checkpoints import write_tiny_checkpoints
 from workers.regeneration.engine import CANCELLED
 
