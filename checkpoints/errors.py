@@ -40,6 +40,16 @@ class CardInvalid(CheckpointError):
     status = 500
 
 
+class CheckpointInvalid(CheckpointError):
+    """The files are those that the card pins, and do not make what it says."""
+
+    slug = "checkpoint-invalid"
+    title = "The checkpoint does not hold what its card says"
+    limit = "checkpoints that hold what their card says"
+    changed_by = "the operator, by correcting the checkpoint and sealing its card again"
+    status = 500
+
+
 class CheckpointUnsealed(CheckpointError):
     """The card pins no hash, so nothing could be verified."""
 

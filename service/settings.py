@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="Rows that one generator samples at once: a job takes its candidates times "
         "its guidance branches, 24 as a rule, and waits while they are not free.",
     )
+    engine_memory_bytes: int = Field(
+        4 * 1024**3,
+        ge=1,
+        description="What the keys and values of a generator's rows may take; there are fewer "
+        "rows where they would take more.",
+    )
     engine_precision: Literal["float32", "bfloat16", "int8"] = Field(
         "float32", description="Of a generator's weights while it samples."
     )

@@ -3,12 +3,16 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
+from safetensors import SafetensorError
 
 from checkpoints import registry
+from checkpoints.card import Card
+from checkpoints.errors import CheckpointInvalid
 from service.errors import Problem
 from service.permit import Permit
 
@@ -72,9 +76,14 @@ class Models:
         generator = open_named(permit, name, commercial=commercial)
         (required,) = generator.card.requires
         codec = open_named(permit, required, commercial=commercial)
-        return self._once(
-            generator, lambda: load_engine(generator.files, codec.files, **self._engine_options)
-        )
+
+        def load() -> "Engine":
+            with _as_its_card_says(name):
+                engine = load_engine(generator.files, codec.files, **self._engine_options)
+                _check_card(engine, generator.card)
+                return engine
+
+        return self._once(generator, load)
 
     def adapted(self) -> list[Mapping[str, int]]:
         """The training grants, with their generations, of every adapter that is loaded."""
@@ -134,11 +143,18 @@ class Models:
         base = open_named(permit, adapter.card.base or "", commercial=commercial)
         (required,) = base.card.requires
         codec = open_named(permit, required, commercial=commercial)
+
+        def load() -> "Engine":
+            with _as_its_card_says(name):
+                engine = load_adapted_engine(
+                    base.files, adapter.files, codec.files, **self._engine_options
+                )
+                _check_card(engine, adapter.card)
+                return engine
+
         return self._once(
             adapter,
-            lambda: load_adapted_engine(
-                base.files, adapter.files, codec.files, **self._engine_options
-            ),
+            load,
             {grant.id: permit.training[grant.id] for grant in adapter.card.grants},
         )
 
@@ -158,6 +174,31 @@ class Models:
             self._asked[key] = time.monotonic()
             loaded: T = self._loaded[key]
             return loaded
+
+
+@contextmanager
+def _as_its_card_says(name: str) -> Iterator[None]:
+    """Whatever is wrong with the files of a checkpoint is the checkpoint's, and says its name."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointInvalid(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def _check_card(engine: "Engine", card: Card) -> None:
+    config = engine.generator.config
+    lacking = [
+        f"the card names the {word} {', '.join(sorted(missing))}, the weights do not"
+        for word, missing in (
+            ("part", set(card.parts) - {config.part}),
+            ("styles", set(card.styles) - set(config.styles)),
+            ("controls", set(card.controls) - set(config.controls)),
+        )
+        if missing
+    ]
+    if lacking:
+        engine.close()
+        raise ValueError("; ".join(lacking))
 
 
 def open_named(permit: Permit, name: str, *, commercial: bool) -> registry.OpenCheckpoint:

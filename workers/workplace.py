@@ -37,7 +37,11 @@ class Workplace:
             objects=ObjectStore(settings.objects),
             keys=ServiceKeys.load(settings),
             models=Models(
-                {"rows": settings.engine_rows, "precision": settings.engine_precision},
+                {
+                    "rows": settings.engine_rows,
+                    "memory_bytes": settings.engine_memory_bytes,
+                    "precision": settings.engine_precision,
+                },
                 settings.model_idle_seconds,
             ),
         )

@@ -1,5 +1,8 @@
 """The models of a process: loaded once, unloaded when idle, back on demand."""
 
+import hashlib
+import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -7,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from checkpoints import registry
+from checkpoints.errors import CheckpointInvalid
 from service.permit import Permit
 from tests.tiny_checkpoints import write_tiny_checkpoints
 from workers import models as models_module
@@ -121,3 +126,58 @@ def test_idle_models_are_looked_for_in_the_background(permit: Permit) -> None:
             break
         assert time.monotonic() < deadline
         time.sleep(0.3)
+
+
+def rewritten(cards: Path, name: str, **changed: object) -> None:
+    """A card that says something else of the same files."""
+    path = cards / f"{name}.toml"
+    text = path.read_text()
+    for key, value in changed.items():
+        text = re.sub(rf"^{key} = .*$", f"{key} = {json.dumps(value)}", text, flags=re.MULTILINE)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"styles": ["rock", "polka"]}, "styles polka"),
+        ({"controls": ["swing"]}, "controls swing"),
+        ({"parts": ["bass"]}, "part bass"),
+    ],
+)
+def test_weights_that_are_not_what_the_card_says_are_refused_by_name(
+    permit: Permit, tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    rewritten(tmp_path / "cards", "tiny-drums", **changed)
+    with pytest.raises(CheckpointInvalid, match=f"tiny-drums: .*{said}"):
+        engine_of(Models(), permit)
+
+
+def test_weights_whose_shapes_do_not_fit_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, permit_for: Callable[..., Permit]
+) -> None:
+    cards = write_tiny_checkpoints(tmp_path / "cards")
+    monkeypatch.setenv("REPRISE_CARDS", str(cards))
+    weights = cards / "tiny-drums" / "model.safetensors"
+    before = hashlib.sha256(weights.read_bytes()).hexdigest()
+    size = weights.stat().st_size
+    state = load_file(weights)
+    state["style.weight"] = state["style.weight"][:, :-1].contiguous()
+    save_file(state, weights)
+    card = cards / "tiny-drums.toml"
+    text = card.read_text().replace(before, hashlib.sha256(weights.read_bytes()).hexdigest())
+    card.write_text(text.replace(f"bytes = {size}", f"bytes = {weights.stat().st_size}"))
+    named = permit_for("regenerate", {name: registry.card(name).digest for name in NAMES})
+    with pytest.raises(CheckpointInvalid, match=r"tiny-drums: .*style\.weight"):
+        engine_of(Models(), named)
+
+
+def test_there_are_no_more_rows_than_the_memory_holds(permit: Permit) -> None:
+    whole = engine_of(Models({"rows": 40}), permit)
+    each = whole._batch.cache.bytes // 40
+    small = engine_of(Models({"rows": 40, "memory_bytes": 10 * each + 1}), permit)
+    assert (whole.load.rows, small.load.rows) == (40, 10)
+    with pytest.raises(CheckpointInvalid, match="a row takes"):
+        engine_of(Models({"memory_bytes": each - 1}), permit)
+    whole.close()
+    small.close()

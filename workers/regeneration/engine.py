@@ -50,6 +50,9 @@ AT_ONCE = 16
 ROWS = 96
 """Of the batch, unless said otherwise: four jobs of eight candidates and three branches."""
 
+MEMORY_BYTES = 4 * 1024**3
+"""Of keys and values, unless said otherwise. Memory of rows that nobody ever had is not touched."""
+
 WEDGED_S = 120.0
 """A step takes milliseconds; a whole minute of nothing is no slow machine."""
 
@@ -127,6 +130,7 @@ class EngineOptions(TypedDict, total=False):
     """What an operator may choose of an engine."""
 
     rows: int
+    memory_bytes: int
     precision: Precision
 
 
@@ -170,13 +174,14 @@ class Engine:
             read now: what is changed in them later is not seen.
         codec: of the same part.
         rows: of the batch. A job takes its guidance branches times its candidates.
+        memory_bytes: of the keys and values of all rows; there are fewer where they take more.
         precision: of the decoder's weights, keys and values.
         wedged_s: after how many seconds without a step's end ``on_wedged`` is called.
         on_wedged: by default the process ends, so that its jobs' leases run out and others
             take them: a device that does not answer cannot be asked to stop.
 
     Raises:
-        ValueError: the two do not fit each other.
+        ValueError: the two do not fit each other, or the memory holds no row.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class Engine:
         codec: Codec,
         *,
         rows: int = ROWS,
+        memory_bytes: int = MEMORY_BYTES,
         precision: Precision = "float32",
         wedged_s: float = WEDGED_S,
         on_wedged: Callable[[], None] = end_process,
@@ -198,8 +204,13 @@ class Engine:
         self.generator = generator.eval()
         self.codec = codec.eval()
         config = generator.config
+        positions = config.prefix_length + config.window + config.codebooks
+        row_bytes = Decoder.row_bytes(generator.decoder, positions, precision)
+        if row_bytes > memory_bytes:
+            raise ValueError(f"a row takes {row_bytes} bytes, the engine has {memory_bytes}")
+        rows = min(rows, memory_bytes // row_bytes)
         self.decoder = Decoder(generator.decoder, rows, precision)
-        self._batch = Batch(self.decoder, config.prefix_length + config.window + config.codebooks)
+        self._batch = Batch(self.decoder, positions)
         self._handles: set[Handle] = set()
         self._asked: deque[_Asked] = deque()
         self._sampled: dict[Sequence, _Asked] = {}

@@ -109,6 +109,13 @@ class Decoder:
         self._heads = self._product(torch.cat(list(model.lm_heads.parameters())))
         self.least_rows = least_rows(self._products, rows, precision)
 
+    @staticmethod
+    def row_bytes(model: Stock, positions: int, precision: Precision = "float32") -> int:
+        """What the keys and values of one row take."""
+        config = model.config
+        each = torch.empty(0, dtype=DTYPES[precision]).element_size()
+        return 2 * int(config.num_hidden_layers) * positions * int(config.hidden_size) * each
+
     def cache(self, positions: int) -> KeyValues:
         """Room for every row's keys and values, ``positions`` of each."""
         return KeyValues(
