@@ -54,7 +54,10 @@ MEMORY_BYTES = 4 * 1024**3
 """Of keys and values, unless said otherwise. Memory of rows that nobody ever had is not touched."""
 
 WEDGED_S = 120.0
-"""A step takes milliseconds; a whole minute of nothing is no slow machine."""
+"""A step takes milliseconds; two minutes of nothing are no slow machine."""
+
+LONG_WAIT_S = 1.0
+"""A wait for rows that is worth a line in the log."""
 
 
 def end_process() -> None:
@@ -153,6 +156,7 @@ class _Asked:
     sequence: Sequence
     handle: Handle
     codes: Future[Tensor] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
 
     def settle(self, error: Exception | None) -> None:
         if error is None:
@@ -275,11 +279,11 @@ class Engine:
                 raise EngineClosed("the engine is closed")
             if sum(waiting.waiting for waiting in self._handles) >= PENDING:
                 raise EngineBusy(f"{PENDING} generations wait already")
+            # Daemons: a process that is told to end does not wait for them.
+            threading.Thread(
+                target=self._run, args=(handle,), name=f"job-{config.part}", daemon=True
+            ).start()
             self._handles.add(handle)
-        # Daemons: a process that is told to end does not wait for them.
-        threading.Thread(
-            target=self._run, args=(handle,), name=f"job-{config.part}", daemon=True
-        ).start()
         return handle
 
     def close(self, timeout: float | None = 30.0) -> None:
@@ -356,18 +360,18 @@ class Engine:
                 while not (self._asked or self._batch.busy or self._closed):
                     self._beat = None
                     self._changed.wait()
+                begun = self._beat = time.monotonic()
                 if self._closed and not (self._asked or self._batch.busy):
                     self._beat = None
                     return
                 self._admit()
-            self._beat = time.monotonic()
             try:
                 left = self._batch.advance()
             # Not one sequence's failure but the batch's own: those in it end, others may come.
             except Exception as error:
                 log.exception("a step of the batch failed")
                 left = self._batch.end(error)
-            self._busy_s += time.monotonic() - self._beat
+            self._busy_s += time.monotonic() - begun
             for ended in left:
                 self._sampled.pop(ended.sequence).settle(ended.error)
 
@@ -391,15 +395,26 @@ class Engine:
                 self._asked.popleft()
                 asked.handle.waiting = False
                 self._sampled[asked.sequence] = asked
+                waited = time.monotonic() - asked.since
+                if waited > LONG_WAIT_S:
+                    log.info(
+                        "generation_waited",
+                        extra={"seconds": round(waited, 1), "rows": asked.sequence.rows},
+                    )
 
     def _watch(self, wedged_s: float, on_wedged: Callable[[], None]) -> None:
+        look_s = min(1.0, wedged_s / 4)
+        seen, stood_s = self._beat, 0.0
         while self._thread.is_alive():
             beat = self._beat
-            if beat is not None and time.monotonic() - beat > wedged_s:
+            # Looks are counted, not the clock: a process that was halted itself has not waited.
+            stood_s = stood_s + look_s if beat is not None and beat == seen else 0.0
+            seen = beat
+            if stood_s > wedged_s:
                 log.critical(
                     "%s: no step has ended for %.0f s; the device does not answer",
                     self.generator.config.part, wedged_s,
                 )  # fmt: skip
                 on_wedged()
                 return
-            self._thread.join(min(1.0, wedged_s / 4))
+            self._thread.join(look_s)
