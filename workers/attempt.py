@@ -7,6 +7,7 @@ the broker. A process that dies writes nothing, and the reaper owes the stage ag
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,13 +57,17 @@ Ending = tuple[JobState, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage has at hand: `folder` is its own and goes when the attempt ends."""
+    """What a stage has at hand: `folder` is its own and goes when the attempt ends.
+
+    What the stage enters into `until_kept` is left once its artefact is kept, or never will be.
+    """
 
     place: Workplace
     lease: Lease
     record: JobRecord
     watch: Watch
     folder: Path
+    until_kept: ExitStack
 
 
 StageFunction = Callable[[Permit, Work], Made | None]
@@ -127,8 +132,8 @@ class Attempt:
                 session, place.keys, record.token, lease.stage, choices=record.stored_choices
             )
         self.deadline = permit.valid_until
-        with Watch(place, lease, permit) as watch:
-            made = do(permit, Work(place, lease, record, watch, self.folder))
+        with ExitStack() as until_kept, Watch(place, lease, permit) as watch:
+            made = do(permit, Work(place, lease, record, watch, self.folder, until_kept))
             if made is None:
                 return
             try:

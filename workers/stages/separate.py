@@ -46,25 +46,31 @@ def separate(permit: Permit, work: Work) -> Made:
     kept = find(place.database, place.objects, key)
     if kept is not None:
         return kept
-    with _turn(work.watch.check):
-        # Who had the turn before may have separated this very track.
-        return find(place.database, place.objects, key) or _separated(permit, work, card, key)
+    work.until_kept.enter_context(_alone_with(key, work.watch.check))
+    # Who was at it before has made them.
+    return find(place.database, place.objects, key) or _separated(permit, work, card, key)
 
 
-_SEPARATING = threading.Lock()
-"""One separation at a time: it takes what cores and memory there are, and another job that waits
-for the same track's stems need not make them again."""
+_UNDER_WAY: set[str] = set()
+"""Keys of what this process separates now: another job that waits for the same stems finds them
+made."""
+_CHANGED = threading.Condition()
 
 
 @contextmanager
-def _turn(stop: Callable[[], None]) -> Iterator[None]:
-    """Wait for this process's turn to separate; `stop` raises to give up."""
-    while not _SEPARATING.acquire(timeout=LOOK_SECONDS):
-        stop()
+def _alone_with(key: str, stop: Callable[[], None]) -> Iterator[None]:
+    """Wait until nobody else in this process makes this; `stop` raises to give up."""
+    with _CHANGED:
+        while key in _UNDER_WAY:
+            stop()
+            _CHANGED.wait(LOOK_SECONDS)
+        _UNDER_WAY.add(key)
     try:
         yield
     finally:
-        _SEPARATING.release()
+        with _CHANGED:
+            _UNDER_WAY.discard(key)
+            _CHANGED.notify_all()
 
 
 def _separated(permit: Permit, work: Work, card: Card, key: str) -> Made:
