@@ -430,6 +430,12 @@ def bench_watermark(context: typer.Context) -> None:
     _bench("watermark", context.args)
 
 
+@bench_app.command("separation", context_settings=PASS_ON)
+def bench_separation(context: typer.Context) -> None:
+    """Print how fast a song is separated beside demucs itself, and in how much memory."""
+    _bench("separation", context.args)
+
+
 def main() -> None:
     """Run the command line; a problem ends it with its own words and status 1."""
     try:

@@ -1,11 +1,13 @@
-"""`python -m workers.benchmarks quality|listen|curve|watermark …`, which `reprise bench` runs."""
+"""`python -m workers.benchmarks quality|listen|curve|…`, which `reprise bench` runs."""
 
 import importlib
 import sys
 from importlib.util import find_spec
 
-COMMANDS = ("quality", "listen", "curve", "watermark")
+COMMANDS = ("quality", "listen", "curve", "watermark", "separation")
 _NEEDED = ("librosa", "mir_eval", "sklearn", "matplotlib", "demucs")
+_SERVED = ("separation",)
+"""These need nothing but what the service itself does."""
 
 
 def main() -> int:
@@ -13,7 +15,8 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print(f"usage: reprise bench {{{','.join(COMMANDS)}}} …", file=sys.stderr)
         return 2
-    absent = [name for name in _NEEDED if find_spec(name) is None]
+    needed = () if sys.argv[1] in _SERVED else _NEEDED
+    absent = [name for name in needed if find_spec(name) is None]
     if absent:
         how = "pip install --constraint constraints.txt '.[train]'"
         print(f"Measuring needs {', '.join(absent)}: {how}", file=sys.stderr)

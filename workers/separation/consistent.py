@@ -7,7 +7,7 @@ what the estimates leave of the mixture is shared out in proportion to their mag
 import torch
 from demucs.hdemucs import HDemucs
 
-_SILENCE = 1e-8
+SILENCE = 1e-8
 
 
 class ConsistentHDemucs(HDemucs):
@@ -25,7 +25,7 @@ class ConsistentHDemucs(HDemucs):
 
     def _mask(self, z: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
         """Spectra complex [B, S, C, F, T] from the mixture's [B, C, F, T] and magnitudes `m`."""
-        weight = m.abs() + _SILENCE
+        weight = m.abs() + SILENCE
         share = weight / weight.sum(dim=1, keepdim=True)
         residual = z.abs()[:, None] - m.sum(dim=1, keepdim=True)
         spectra: torch.Tensor = super()._mask(z, m + share * residual)

@@ -6,26 +6,26 @@ come from a closed list, so a file cannot name code to run.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from demucs.apply import apply_model
 from demucs.hdemucs import HDemucs
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch.nn.functional import pad
+from torch import Tensor, nn
 
 from checkpoints.registry import OpenCheckpoint
 from service.errors import Problem
 from service.permit import Permit, PermitDenied
 from workers.audio import Audio
+from workers.separation.batching import CUDA_WIDTH, MOST_LANES, Batcher
 from workers.separation.consistent import ConsistentHDemucs
+from workers.separation.quick import Quick, pays
+from workers.separation.segments import Layout, Level, Stems
 
 Model = HDemucs | HTDemucs
 
@@ -60,10 +60,12 @@ class Separator:
     """A model ready to separate.
 
     `sources` are the stems it gives, in the model's order; `segment` is the length in seconds it
-    is applied to at a time; `name` and `digest` say which checkpoint it is.
+    is applied to at a time, and `whole` says that it takes no other length; `name` and `digest`
+    say which checkpoint it is. `batcher` is the line in which the segments of all that separate
+    with it wait for the model.
     """
 
-    model: Model
+    model: nn.Module
     sources: tuple[str, ...]
     sample_rate: int
     channels: int
@@ -71,6 +73,8 @@ class Separator:
     device: torch.device
     name: str
     digest: str
+    whole: bool
+    batcher: Batcher = field(repr=False)
 
 
 def load_separator(checkpoint: OpenCheckpoint, device: str | None = None) -> Separator:
@@ -102,16 +106,32 @@ def load_separator(checkpoint: OpenCheckpoint, device: str | None = None) -> Sep
         raise SeparatorInvalid(
             f"{checkpoint.card.name} gives {', '.join(sources)}; its card says otherwise"
         )
-    model.eval().requires_grad_(False).to(device=chosen, dtype=torch.float32)
+    return ready(model, chosen, checkpoint.card.name, checkpoint.card.digest)
+
+
+def ready(model: Model, device: torch.device, name: str = "", digest: str = "") -> Separator:
+    """A model, moved to a device in float32, in the form that is quickest there."""
+    model.eval().requires_grad_(False).to(device=device, dtype=torch.float32)
+    segment = min(float(model.segment), LONGEST_SEGMENT)
+    fitted: nn.Module = model
+    width = lanes = 1
+    if device.type == "cuda":
+        width = CUDA_WIDTH
+    elif device.type == "cpu" and pays(model, segment):
+        fitted = Quick(model).eval().requires_grad_(False)
+        lanes = min(MOST_LANES, torch.get_num_threads())
+    frames = int(model.samplerate * segment)
     return Separator(
-        model=model,
-        sources=sources,
+        model=fitted,
+        sources=tuple(model.sources),
         sample_rate=int(model.samplerate),
         channels=int(model.audio_channels),
-        segment=min(float(model.segment), LONGEST_SEGMENT),
-        device=chosen,
-        name=checkpoint.card.name,
-        digest=checkpoint.card.digest,
+        segment=segment,
+        device=device,
+        name=name,
+        digest=digest,
+        whole=isinstance(model, HTDemucs),
+        batcher=Batcher(fitted, device, frames, width=width, lanes=lanes),
     )
 
 
@@ -142,50 +162,42 @@ def separate(
             f"{separator.name} takes {separator.channels} channels at {separator.sample_rate} Hz, "
             f"not {mixture.channels} at {mixture.sample_rate} Hz"
         )
-    padding = _padding(separator, mixture.frames)
-    segments = math.ceil((mixture.frames + padding) / _stride(separator))
-    done = 0
-
-    def on_segment(state: dict[str, Any]) -> None:
-        nonlocal done
-        if state["state"] == "start" and stop is not None:
-            stop()
-        if state["state"] == "end":
-            done += 1
-            if progress is not None:
-                progress(min(1.0, done / segments))
-
-    # Standardised as demucs' own `Separator` does it.
-    waveform = torch.from_numpy(mixture.samples)
-    reference = waveform.mean(0)
-    mean, deviation = reference.mean(), reference.std(correction=0) + 1e-8
-    estimates = apply_model(
-        separator.model,
-        pad(((waveform - mean) / deviation)[None], (0, padding)),
-        shifts=0,
-        split=True,
-        overlap=OVERLAP,
-        segment=separator.segment,
-        device=separator.device,
-        callback=on_segment,
-    )[0, :, :, : mixture.frames]
-    estimates.mul_(deviation).add_(mean)
+    stems = estimate(separator, torch.from_numpy(mixture.samples), progress, stop)
     return {
         name: Audio(stem.numpy(), mixture.sample_rate)
-        for name, stem in zip(separator.sources, estimates, strict=True)
+        for name, stem in zip(separator.sources, stems, strict=True)
     }
 
 
-def _stride(separator: Separator) -> int:
-    return int((1 - OVERLAP) * int(separator.sample_rate * separator.segment))
+def estimate(
+    separator: Separator,
+    mixture: Tensor,
+    progress: Callable[[float], None] | None = None,
+    stop: Callable[[], None] | None = None,
+    overlap: float = OVERLAP,
+) -> Tensor:
+    """Stems float32 [S, C, frames] of a mixture float32 [C, frames], both on the CPU."""
+    layout = Layout.of(
+        mixture.shape[-1],
+        separator.sample_rate,
+        separator.segment,
+        overlap,
+        whole=separator.whole,
+    )
+    level = Level.of(mixture)
+    stems = Stems(layout, level, len(separator.sources), separator.channels)
+    done = 0
 
+    def take(estimate: Tensor) -> None:
+        nonlocal done
+        stems.add(estimate)
+        done += 1
+        if progress is not None:
+            progress(done / len(layout))
 
-def _padding(separator: Separator, frames: int) -> int:
-    """Zeros to put behind the song, so that its last segment is not too short for an STFT."""
-    stride = _stride(separator)
-    shortest = min(stride, separator.sample_rate // 2)
-    last = frames % stride
-    return shortest - last if 0 < last < shortest else 0
+    windows = (layout.window(mixture, level, index) for index in range(len(layout)))
+    separator.batcher.run(windows, take, stop)
+    return stems.samples
 
 
 def _from_config(files: Mapping[str, Path]) -> Model:
