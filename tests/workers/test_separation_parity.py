@@ -7,6 +7,7 @@ norms that do nothing; here both are drawn at random, or a mistake in them could
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -179,17 +180,28 @@ def test_samples_do_not_depend_on_company(name: str, way: str) -> None:
         assert torch.equal(together[index], expected)
 
 
+class Fake(nn.Module):
+    """A model of one layer, which is a function."""
+
+    def __init__(self, layer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, mix: Tensor) -> Tensor:
+        return self.layer(mix)[:, None].repeat(1, 4, 1, 1)
+
+
 def test_a_batch_holds_segments_of_several_mixtures() -> None:
     batches: list[list[float]] = []
     entered, go = threading.Event(), threading.Event()
 
-    def model(mix: Tensor) -> Tensor:
+    def layer(mix: Tensor) -> Tensor:
         batches.append(mix[:, 0, 0].tolist())
         entered.set()
         assert go.wait(60)
-        return mix[:, None].expand(-1, 4, -1, -1).clone()
+        return mix
 
-    batcher = Batcher(model, CPU, 8, width=4)
+    batcher = Batcher(Fake(layer), CPU, 8, width=4)
     taken: dict[float, list[float]] = {}
 
     def caller(value: float, count: int) -> None:
@@ -204,7 +216,7 @@ def test_a_batch_holds_segments_of_several_mixtures() -> None:
     for thread in others:
         thread.start()
     while len(batcher._line) < 4:
-        pass
+        time.sleep(0.01)
     go.set()
     for thread in [first, *others]:
         thread.join()
@@ -214,18 +226,63 @@ def test_a_batch_holds_segments_of_several_mixtures() -> None:
 
 
 def test_a_failure_reaches_its_caller_and_nobody_else() -> None:
-    def model(mix: Tensor) -> Tensor:
+    def layer(mix: Tensor) -> Tensor:
         if float(mix[0, 0, 0]) < 0:
             raise MemoryError("too much")
-        return mix[:, None]
+        return mix
 
-    batcher = Batcher(model, CPU, 8)
+    batcher = Batcher(Fake(layer), CPU, 8)
     taken: list[Tensor] = []
     with pytest.raises(MemoryError, match="too much"):
         batcher.run([torch.ones(2, 8), -torch.ones(2, 8), torch.ones(2, 8)], taken.append)
     assert len(taken) == 1
     batcher.run([torch.ones(2, 8)] * 3, taken.append)
     assert len(taken) == 4
+
+
+def test_who_gives_up_stops_the_model_between_two_layers() -> None:
+    entered, go, ended = threading.Event(), threading.Event(), threading.Event()
+    reached: list[str] = []
+
+    class Layer(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, mix: Tensor) -> Tensor:
+            reached.append(self.name)
+            if self.name == "first":
+                entered.set()
+                assert go.wait(60)
+            return mix
+
+    class Model(nn.Sequential):
+        def forward(self, mix: Tensor) -> Tensor:
+            try:
+                given: Tensor = super().forward(mix)
+                return given[:, None]
+            finally:
+                ended.set()
+
+    batcher = Batcher(Model(Layer("first"), Layer("second")), CPU, 8)
+    asked = 0
+
+    def stop() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            assert entered.wait(60)
+            raise InterruptedError("the listener left")
+
+    with pytest.raises(InterruptedError):
+        batcher.run([torch.ones(2, 8)] * 4, lambda stems: None, stop)
+    go.set()
+    assert ended.wait(60)
+    assert reached == ["first"]
+    taken: list[Tensor] = []
+    batcher.run([torch.ones(2, 8)] * 2, taken.append)
+    assert len(taken) == 2
+    assert reached == ["first"] + ["first", "second"] * 2
 
 
 def test_windows_are_made_as_they_are_needed() -> None:
@@ -238,7 +295,7 @@ def test_windows_are_made_as_they_are_needed() -> None:
             assert len(made) - len(taken) <= 2 + 1
             yield torch.zeros(2, 8)
 
-    Batcher(lambda mix: mix[:, None], CPU, 8, lanes=2).run(windows(), taken.append)
+    Batcher(Fake(lambda mix: mix), CPU, 8, lanes=2).run(windows(), taken.append)
     assert len(taken) == 20
 
 
@@ -271,16 +328,16 @@ model = ConsistentHDemucs(
     cac=False, wiener_iters=-1, end_iters=-1, dconv_attn=9,
 )
 separator = ready(model, torch.device("cpu"))
-kept = estimate(separator, torch.randn(2, 20 * 44100))
+kept = estimate(separator, torch.randn(2, 10 * 44100))
 before = peak()
-mixture = torch.empty(2, 140 * 44100).normal_()
+mixture = torch.empty(2, 90 * 44100).normal_()
 stems = estimate(separator, mixture)
 print(peak() - before - mixture.nbytes - stems.nbytes)
 """
 
 
 def test_memory_beyond_the_track_and_its_stems_does_not_grow() -> None:
-    """Of 140 s instead of 20 s: the mixture's copy alone would be 47 MB more, its weights 24."""
+    """Of 90 s instead of 10 s: a copy of the mixture alone would be 28 MB more."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=200
     )

@@ -12,29 +12,39 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 CUDA_WIDTH = 8
-"""Segments in a batch on a GPU."""
+"""Segments in a batch on a GPU, at most."""
+CUDA_BYTES = 2 << 30
+"""Memory of a GPU for each of them: an htdemucs takes up to a gigabyte."""
 MOST_LANES = 4
 """Segments at once on a CPU: each holds its own activations."""
+LOOK_SECONDS = 0.1
+"""How often `stop` is called while the model is busy."""
 
 
-class Model(Protocol):
-    """Gives stems [B, S, C, T] of mixtures [B, C, T]."""
+class Abandoned(Exception):
+    """Nobody waits any more for what the model is busy with."""
 
-    def __call__(self, mix: Tensor) -> Tensor: ...  # noqa: D102
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    window: Tensor
+    future: Future[Tensor] = field(default_factory=Future)
+    abandoned: bool = False
 
 
 class Batcher:
     """The one line before a model; safe to use from several threads at once.
 
-    :param model: called with windows float32 [B, C, T] on `device`.
+    :param model: gives stems float32 [B, S, C, T] of windows float32 [B, C, T] on `device`.
     :param frames: length T of a whole window. One of another length goes alone.
     :param width: whole windows in a batch; what is missing of it is filled with silence.
     :param lanes: batches at once, each on a thread of its own with its share of the process's
@@ -42,15 +52,18 @@ class Batcher:
     """
 
     def __init__(
-        self, model: Model, device: torch.device, frames: int, *, width: int = 1, lanes: int = 1
+        self, model: nn.Module, device: torch.device, frames: int, *, width: int = 1, lanes: int = 1
     ) -> None:
         self._model, self._device, self._frames = model, device, frames
         self._width, self._lanes = width, lanes
         # On a GPU the next batch waits while the last one is fetched.
         self._ahead = width * (lanes + (device.type == "cuda"))
-        self._line: deque[tuple[Tensor, Future[Tensor]]] = deque()
+        self._line: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._serving = _Serving()
+        for layer in model.modules():
+            layer.register_forward_pre_hook(self._serving)
 
     def run(
         self,
@@ -64,65 +77,69 @@ class Batcher:
 
         :param windows: float32 [C, T] on the CPU.
         :param take: gets float32 [S, C, T], which is its own.
-        :param stop: called before every batch; raises to give up. What is being computed then is
-            still taken, what was only waiting is not.
+        :param stop: called before every batch and while the model is busy; raises to give up.
+            The model then stops at its next layer, if nobody else's windows are in the batch.
         :raises BaseException: what `stop`, `take` or the model raised.
         """
-        hand: deque[Future[Tensor]] = deque()
+        hand: deque[_Waiting] = deque()
         source = iter(windows)
         try:
             while batch := list(islice(source, self._width)):
                 while len(hand) + len(batch) > self._ahead:
-                    take(hand.popleft().result())
+                    take(_result(hand[0].future, stop))
+                    hand.popleft()
                 if stop is not None:
                     stop()
-                hand.extend(self._join(batch))
+                joined = [_Waiting(window) for window in batch]
+                hand.extend(joined)
+                self._join(joined)
             while hand:
-                take(hand.popleft().result())
-        except BaseException:
-            for future in [each for each in hand if not each.cancel()]:
-                if future.exception() is None:
-                    take(future.result())
-            raise
+                take(_result(hand[0].future, stop))
+                hand.popleft()
+        finally:
+            for waiting in hand:
+                waiting.abandoned = True
+                waiting.future.cancel()
 
-    def _join(self, windows: list[Tensor]) -> list[Future[Tensor]]:
+    def _join(self, batch: list[_Waiting]) -> None:
         """Put windows at the end of the line."""
-        futures: list[Future[Tensor]] = [Future() for _ in windows]
         with self._lock:
             pool = self._pool = self._pool or self._opened()
-            self._line.extend(zip(windows, futures, strict=True))
+            self._line.extend(batch)
         # As many calls as windows: those that find the line empty have nothing to do.
-        for _ in windows:
+        for _ in batch:
             pool.submit(self._serve)
-        return futures
 
     def _serve(self) -> None:
         """Run the batch at the head of the line."""
         batch = self._head()
         if not batch:
             return
+        self._serving.batch = batch
         try:
             with torch.inference_mode():
-                mix = torch.stack([window for window, _ in batch])
+                mix = torch.stack([waiting.window for waiting in batch])
                 if mix.shape[-1] == self._frames:
                     mix = pad(mix, (0, 0, 0, 0, 0, self._width - len(batch)))
                 estimates = self._model(mix.to(self._device))[: len(batch)].cpu()
-            for (_, future), estimate in zip(batch, estimates, strict=True):
-                future.set_result(estimate)
+            for waiting, estimate in zip(batch, estimates, strict=True):
+                waiting.future.set_result(estimate)
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
-            for _, future in batch:
-                future.set_exception(error)
+            for waiting in batch:
+                waiting.future.set_exception(error)
+        finally:
+            self._serving.batch = []
 
-    def _head(self) -> list[tuple[Tensor, Future[Tensor]]]:
-        batch: list[tuple[Tensor, Future[Tensor]]] = []
+    def _head(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
         with self._lock:
             while self._line and len(batch) < self._width:
-                whole = self._line[0][0].shape[-1] == self._frames
+                whole = self._line[0].window.shape[-1] == self._frames
                 if batch and not whole:
                     break
-                window, future = self._line.popleft()
-                if future.set_running_or_notify_cancel():
-                    batch.append((window, future))
+                waiting = self._line.popleft()
+                if waiting.future.set_running_or_notify_cancel():
+                    batch.append(waiting)
                     if not whole:
                         break
         return batch
@@ -142,3 +159,32 @@ class Batcher:
         started.wait()
         torch.set_num_threads(before)
         return pool
+
+
+class _Serving(threading.local):
+    """What this thread's model is busy with; asked before every layer."""
+
+    def __init__(self) -> None:
+        self.batch: list[_Waiting] = []
+
+    def __call__(self, *_: Any) -> None:
+        if self.batch and all(waiting.abandoned for waiting in self.batch):
+            raise Abandoned
+
+
+def _result(future: Future[Tensor], stop: Callable[[], None] | None) -> Tensor:
+    if stop is None:
+        return future.result()
+    while True:
+        try:
+            return future.result(LOOK_SECONDS)
+        except TimeoutError:
+            if future.done():  # it is the model's own
+                raise
+            stop()
+
+
+def cuda_width(device: torch.device) -> int:
+    """Segments in a batch on a GPU: by its size, so that one device always has the same."""
+    size = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(CUDA_WIDTH, int(size // CUDA_BYTES)))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from workers.separation.spectra import can_synthesise, synthesise
 from workers.separation.tiles import TiledDecoder, TiledEncoder, can_tile
+from workers.separation.transformer import QuickTransformer, can_transform
 
 Model = HDemucs | HTDemucs
 
@@ -47,6 +48,12 @@ class Quick(nn.Module):
         self.hybrid = bool(getattr(model, "hybrid", True))
         self.tencoder = _tiled(model.tencoder) if self.hybrid else nn.ModuleList()
         self.tdecoder = _tiled(model.tdecoder) if self.hybrid else nn.ModuleList()
+        transformer = getattr(model, "crosstransformer", None)
+        self.transformer = (
+            QuickTransformer(transformer)
+            if transformer is not None and can_transform(transformer)
+            else None
+        )
         embedding = None
         if model.freq_emb is not None:
             embedding = (model.freq_emb.weight * model.freq_emb_scale).T.contiguous()
@@ -63,15 +70,16 @@ class Quick(nn.Module):
             mix = F.pad(mix, (0, max(0, trained - given)))
         length = mix.shape[-1]
         z = model._spec(mix[None])
-        x = model._magnitude(z)[0].contiguous()
-        mean, std = x.mean(), x.std()
-        x = x.sub_(mean).div_(1e-5 + std)
+        # Magnitudes, or complex parts as channels.
+        magnitude = model._magnitude(z)[0]
+        mean, std = magnitude.mean(), magnitude.std()
+        x = (magnitude - mean).div_(1e-5 + std).contiguous()
         xt = None
         if self.hybrid:
             mean_t, std_t = mix.mean(), mix.std()
             xt = (mix - mean_t) / (1e-5 + std_t)
         x, xt = self._network(x, xt)
-        out = synthesise(model, z[0], x, mean, std, length)
+        out = synthesise(model, z[0], magnitude, x, mean, std, length)
         if xt is not None:
             out += xt.view_as(out).mul_(std_t).add_(mean_t)
         return out[..., :given]
@@ -113,16 +121,18 @@ class Quick(nn.Module):
         model = self.model
         if model.crosstransformer is None:
             return x, xt
-        x, xt = x[None], xt[None]
+        shape = x.shape[1:]
         if model.bottom_channels:
-            shape = x.shape[2:]
-            x = model.channel_upsampler(x.flatten(2)).unflatten(2, shape)
-            xt = model.channel_upsampler_t(xt)
-        x, xt = model.crosstransformer(x, xt)
+            x = model.channel_upsampler(x.flatten(1)[None])[0].unflatten(1, shape)
+            xt = model.channel_upsampler_t(xt[None])[0]
+        if self.transformer is not None:
+            x, xt = self.transformer(x, xt)
+        else:
+            x, xt = (each[0] for each in model.crosstransformer(x[None], xt[None]))
         if model.bottom_channels:
-            x = model.channel_downsampler(x.flatten(2)).unflatten(2, shape)
-            xt = model.channel_downsampler_t(xt)
-        return x[0].contiguous(), xt[0].contiguous()
+            x = model.channel_downsampler(x.flatten(1)[None])[0].unflatten(1, shape)
+            xt = model.channel_downsampler_t(xt[None])[0]
+        return x.contiguous(), xt.contiguous()
 
 
 def _tiled(layers: Any) -> nn.ModuleList:

@@ -22,7 +22,7 @@ from checkpoints.registry import OpenCheckpoint
 from service.errors import Problem
 from service.permit import Permit, PermitDenied
 from workers.audio import Audio
-from workers.separation.batching import CUDA_WIDTH, MOST_LANES, Batcher
+from workers.separation.batching import MOST_LANES, Batcher, cuda_width
 from workers.separation.consistent import ConsistentHDemucs
 from workers.separation.quick import Quick, pays
 from workers.separation.segments import Layout, Level, Stems
@@ -116,7 +116,7 @@ def ready(model: Model, device: torch.device, name: str = "", digest: str = "") 
     fitted: nn.Module = model
     width = lanes = 1
     if device.type == "cuda":
-        width = CUDA_WIDTH
+        width = cuda_width(device)
     elif device.type == "cpu" and pays(model, segment):
         fitted = Quick(model).eval().requires_grad_(False)
         lanes = min(MOST_LANES, torch.get_num_threads())
@@ -150,7 +150,7 @@ def separate(
     the length.
 
     :param progress: told the part done, 0 to 1, after every segment.
-    :param stop: called before every segment; raises to give up.
+    :param stop: called before every segment and while the model is busy; raises to give up.
     :raises PermitDenied: the permit is for another stage or does not name this checkpoint.
     :raises SeparationRateMismatch: the mixture does not fit the model.
     """

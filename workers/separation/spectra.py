@@ -28,11 +28,18 @@ def can_synthesise(model: HDemucs | HTDemucs) -> bool:
 
 
 def synthesise(
-    model: HDemucs | HTDemucs, z: Tensor, x: Tensor, mean: Tensor, std: Tensor, length: int
+    model: HDemucs | HTDemucs,
+    z: Tensor,
+    magnitude: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    length: int,
 ) -> Tensor:
     """Waveforms float32 [S, C, length] of a model's normalised spectral output.
 
-    :param z: the mixture's spectrum, complex64 [C, bins, T].
+    :param z: the mixture's spectrum, complex64 [C, bins, T]; `magnitude` is that of it, or
+        unused where complex numbers are channels.
     :param x: what the last decoder gave, float32 [S * C (* 2 where complex as channels), bins, T].
     :param mean: what normalised the mixture's spectrogram, as `std` a float32 of one element.
     """
@@ -57,7 +64,7 @@ def synthesise(
             torch.view_as_real(part)[..., :bins, :] = tile
         else:
             mixture = z[:, :bins, begin:end].transpose(1, 2)
-            factor = factors(mixture.abs(), tile[..., 0])
+            factor = factors(magnitude[..., begin:end].transpose(1, 2), tile[..., 0])
             torch.mul(
                 torch.view_as_real(mixture),
                 factor[..., None],

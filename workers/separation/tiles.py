@@ -19,8 +19,8 @@ from demucs.hdemucs import HDecLayer, HEncLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TILE = 1 << 17
-"""Values in the widest tensor of a tile: half a megabyte, which leaves a common L2 cache room."""
+TILE = 1 << 18
+"""Values in the widest tensor of a tile: a megabyte, about a core's own cache."""
 
 
 def spans(length: int, size: int) -> Iterator[tuple[int, int]]:
