@@ -32,6 +32,9 @@ def test_memory_is_told_without_the_track_and_its_stems() -> None:
     shown = text({"speed": [], "memory": [row], "cuda": "a GPU"})
     assert f"{row['peak']:.0f}" in shown
     assert "no GPU" not in shown
+    assert separation.held(row)
+    assert not separation.held({**row, "beyond": separation.CEILING + 1})
+    assert separation.held({**row, "who": "demucs", "beyond": 1e6})
 
 
 @pytest.mark.parametrize(
