@@ -282,6 +282,12 @@ def bench_listen(context: typer.Context) -> None:
     _bench("listen", context.args)
 
 
+@bench_app.command("engine", context_settings=PASS_ON)
+def bench_engine(context: typer.Context) -> None:
+    """Print frames a second of the engine beside transformers' and audiocraft's own generate."""
+    _bench("engine", context.args)
+
+
 @bench_app.command("revocation")
 def bench_revocation(
     runs: Annotated[int, typer.Option(min=0, help="Generations to revoke in the middle.")] = 20,

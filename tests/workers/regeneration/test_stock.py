@@ -142,9 +142,9 @@ def test_texts_of_several_lengths_share_a_batch_and_get_what_they_get_alone(
 def test_a_checkpoint_of_musicgen_small_s_size_generates_what_transformers_generates(
     tmp_path: Path,
 ) -> None:
-    """24 layers of 1024: 319 million weights, in the public format."""
+    """24 layers of 1024, 420 million weights with the cross-attention, in the public format."""
     model = stock("musicgen", SMALL)
-    assert sum(weight.numel() for weight in model.decoder.parameters()) > 319e6
+    assert sum(weight.numel() for weight in model.decoder.parameters()) > 400e6
     codes, _ = generated(model, 4, 3.0, input_ids=TOKENS[:1], attention_mask=MASK[:1])
     folder = saved(model, tmp_path / "small")
     del model
