@@ -4,6 +4,7 @@ The rows of a sequence are guidance branches times candidates. Which rows share 
 and where keys and values are kept, is the batch's business (see ``batch.py``).
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -148,8 +149,15 @@ class Sequence:
         self._sampling, self._logits, self._before_step = sampling, logits, before_step
         shape = (self._frames, self._codebooks, draws_of(sampling, codebook_size))
         noise = [torch.empty(shape).exponential_(generator=g) for g in generators]
+        # Codebook k of column c belongs to frame c - 1 - k; its noise is the frame's own.
+        columns = torch.arange(self._frames + self._codebooks)[:, None]
+        codebook = torch.arange(self._codebooks)
+        frame = (columns - 1 - codebook).clamp(0, self._frames - 1)
+        if not self.done:
+            noise = [each[frame, codebook] for each in noise]
         self._noise = torch.stack(noise).to(codes.device)
-        self._codebook = torch.arange(self._codebooks, device=codes.device)
+        self._all_free: list[bool] = self._free.all(dim=1).all(dim=0).tolist()
+        self._nothing = told.prefix.new_zeros(1, 1, told.prefix.shape[-1])
 
     @property
     def positions(self) -> int:
@@ -175,8 +183,10 @@ class Sequence:
         [rows, count, width]; nothing for columns that predict no new frame.
         """
         if self.told.additive is None:
-            return self.told.prefix.new_zeros(self.rows, count, self.told.prefix.shape[-1])
+            return self._nothing.expand(self.rows, count, -1)
         additive = self.told.additive[:, self._next - count : self._next]
+        if additive.shape[1] == count:
+            return additive
         return functional.pad(additive, (0, 0, 0, count - additive.shape[1]))
 
     def tell(self) -> None:
@@ -198,13 +208,14 @@ class Sequence:
         logits = self._logits(states, logits, column - 1)
         guided = (self._weights * logits.view(len(self._weights), -1)).sum(dim=0)
         guided = guided.view(self._candidates, *logits.shape[1:])
-        if not bool(torch.isfinite(guided).all()):
+        # One that is not finite makes the sum so.
+        if not math.isfinite(guided.sum().item()):
             raise NonFiniteLogits(f"logits of column {column} are not finite")
-        # Codebook k of this column belongs to frame column - 1 - k; its noise is the frame's own.
-        frame = (column - 1 - self._codebook).clamp(0, self._frames - 1)
-        drawn = draw(guided, self._noise[:, frame, self._codebook], self._sampling)
+        drawn = draw(guided, self._noise[:, column], self._sampling)
         cell = self._columns[:, :, column]
-        self._columns[:, :, column] = torch.where(self._free[:, :, column], drawn, cell)
+        if not self._all_free[column]:
+            drawn = torch.where(self._free[:, :, column], drawn, cell)
+        cell.copy_(drawn)
         self._next += 1
         self.done = column == self._last
 

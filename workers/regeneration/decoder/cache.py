@@ -33,6 +33,9 @@ class Block:
 class KeyValues:
     """The static cache: [rows, heads, positions, depth] keys and values for each layer.
 
+    ``both`` [2, rows, heads, positions, depth] holds a layer's keys and values, which are views of
+    it: a step writes them in one go.
+
     A row's place never moves while it is owned, and nothing of an earlier owner is read: what is
     attended to ends at the block's own ``filled``.
     """
@@ -47,11 +50,12 @@ class KeyValues:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (rows, heads, positions, depth)
+        shape = (2, rows, heads, positions, depth)
         # Not zeroed: the pages of rows that nobody owned yet cost no memory.
-        self.keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.rows, self.positions = rows, positions
+        self.both = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [layer[0] for layer in self.both]
+        self.values = [layer[1] for layer in self.both]
+        self.rows, self.positions, self._heads = rows, positions, heads
         self._owned: list[Block] = []
 
     @property
@@ -62,7 +66,22 @@ class KeyValues:
     @property
     def bytes(self) -> int:
         """Of all rows, in use or not."""
-        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+        return sum(t.numel() * t.element_size() for t in self.both)
+
+    def places(self, rows: Tensor, at: Tensor) -> Tensor:
+        """Where a position's keys and values lie in ``both`` seen as [-1, depth].
+
+        Args:
+            rows: int64 [M].
+            at: int64 [M], the position of each.
+
+        Returns:
+            int64 [M * 2 * heads], of each row first the keys' heads, then the values'.
+        """
+        head = torch.arange(self._heads, device=rows.device) * self.positions
+        which = torch.arange(2, device=rows.device) * (self.rows * self._heads * self.positions)
+        first = rows * (self._heads * self.positions) + at
+        return (first[:, None, None] + which[:, None] + head).flatten()
 
     def take(self, rows: int) -> Block:
         """The first free rows that lie side by side.

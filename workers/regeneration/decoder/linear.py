@@ -62,13 +62,19 @@ def _scaled(weight: Tensor, gelu: bool) -> Product:
     return product
 
 
-def least_rows(products: Sequence[tuple[Product, int]], rows: int, precision: Precision) -> int:
+def least_rows(
+    products: Sequence[tuple[Product, int]],
+    rows: int,
+    precision: Precision,
+    device: torch.device,
+) -> int:
     """From how many rows on a row's product depends neither on their number nor on its place.
 
     Args:
         products: each with the number of its inputs.
         rows: the most that will share a batch.
         precision: of the products.
+        device: where their weights are.
 
     Returns:
         A power of two, or ``rows`` where nothing less will do: every product must then be given
@@ -77,7 +83,7 @@ def least_rows(products: Sequence[tuple[Product, int]], rows: int, precision: Pr
     generator = torch.Generator().manual_seed(0)
     made = []
     for product, inputs in products:
-        x = torch.randn(rows, inputs, generator=generator).to(DTYPES[precision])
+        x = torch.randn(rows, inputs, generator=generator).to(device, DTYPES[precision])
         made.append((product, x, product(x)))
     counts = sorted({2**k for k in range(rows.bit_length()) if 2**k < rows} | {3, 5, 24} - {rows})
     least = 1
