@@ -1,12 +1,10 @@
-"""`python -m workers.benchmarks quality|listen|curve|…`, which `reprise bench` runs."""
 """`python -m workers.benchmarks quality|listen|engine|…`, which `reprise bench` runs."""
 
 import importlib
 import sys
 from importlib.util import find_spec
 
-COMMANDS = ("quality", "listen", "curve", "watermark", "separation")
-COMMANDS = ("quality", "listen", "curve", "watermark", "engine")
+COMMANDS = ("quality", "listen", "curve", "watermark", "separation", "engine")
 _NEEDED = ("librosa", "mir_eval", "sklearn", "matplotlib", "demucs")
 _SERVED = ("separation",)
 """These need nothing but what the service itself does."""
