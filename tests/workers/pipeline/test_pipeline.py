@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from sqlalchemy import delete
 
 from service.catalog.models import Stem
 from service.consent import gate
-from service.jobs.models import ACTIVE, Artefact, Job, JobState
+from service.jobs.models import Artefact, Job, JobState
 from service.previews import discarding, submission
 from service.previews.sweeping import sweep
 from service.provenance import labels
@@ -28,33 +27,19 @@ from service.watermark.detection import detect
 from service.watermark.key import load_key
 from service.watermark.layout import METHOD
 from service.watermark.payload import payload_bytes, payload_of
-from tests.remix_rig import TERMS, Rig, song
+from tests.hand_rig import HandRig
+from tests.remix_rig import TERMS, song
 from tests.stories import Granted
 from tests.tiny_checkpoints import write_tiny_checkpoints
 from workers.mixing import stretched_frames
 from workers.pipeline import perform
-from workers.workplace import Workplace
 
 SECONDS = 6.0
 NAMES = ("drums", "bass", "other", "vocals")
 
 
-class Studio(Rig):
-    """The rig without its processes: the test itself performs the stages."""
-
-    def __init__(self, folder: Path, cards: Path) -> None:
-        super().__init__(folder, cards)
-        self.place = Workplace.of(self.settings)
-
-    def play(self, granted: Granted, **choices: Any) -> Job:
-        """A remix from acceptance to its end."""
-        return self.finish(self.house.ask(granted, **choices))
-
-    def finish(self, job_id: str) -> Job:
-        """A job from where it is to its end."""
-        while (job := self.house.job(job_id)).state in ACTIVE:
-            perform(self.place, job_id, job.stage)
-        return job
+class Studio(HandRig):
+    """Jobs made by hand, and what they left behind."""
 
     def stage_object(self, job: Job, granted: Granted, stage: str, name: str | None = None) -> Any:
         """Samples [T, channels] of what a stage kept."""

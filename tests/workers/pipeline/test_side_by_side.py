@@ -11,30 +11,18 @@ import soundfile
 from sqlalchemy import delete
 
 from service.consent import gate
-from service.jobs.models import ACTIVE, Artefact, Job, JobState
-from tests.remix_rig import Rig
+from service.jobs.models import Artefact, Job, JobState
+from tests.hand_rig import HandRig
 from tests.stories import Granted
 from tests.tiny_checkpoints import write_tiny_checkpoints
-from workers.pipeline import perform
 from workers.stages import separate as stage
-from workers.workplace import Workplace
 
 SECONDS = 6.0
 SEEDS = (1, 2, 3, 4)
 
 
-class Studio(Rig):
-    """The rig without its processes: the test itself performs the stages, in threads."""
-
-    def __init__(self, folder: Path, cards: Path) -> None:
-        super().__init__(folder, cards)
-        self.place = Workplace.of(self.settings)
-
-    def finish(self, job_id: str) -> Job:
-        """A job from where it is to its end."""
-        while (job := self.house.job(job_id)).state in ACTIVE:
-            perform(self.place, job_id, job.stage)
-        return job
+class Studio(HandRig):
+    """Jobs made by hand, several at once, each in a thread of its own."""
 
     def parts(self, granted: Granted, *, at_once: int) -> dict[int, Any]:
         """The part of every seed, so many jobs at once."""
