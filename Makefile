@@ -62,13 +62,16 @@ lint: $(VENV)/.test-installed ## Check style, types and the import rules
 	$(VENV)/bin/lint-imports
 
 # A process for each core, up to four; files stay whole, for their fixtures are dear.
+# A process that dies takes its tests with it: the run ends there, with its trace, and goes not on.
+PROCESSES := --numprocesses logical --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+
 test: export OMP_NUM_THREADS ?= 1
 test: lint $(VENV)/.node-installed ## Run everything (under 15 minutes on two cores)
-	$(VENV)/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest $(PROCESSES)
 
 attacks: export OMP_NUM_THREADS ?= 1
 attacks: $(VENV)/.test-installed ## Try every attack of docs/attacks.md and count the tries (DEEP=1: many more requests)
-	$(if $(filter-out 0 no false,$(DEEP)),REPRISE_TEST_DEEP=1 )$(VENV)/bin/python -m pytest -m attack --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(if $(filter-out 0 no false,$(DEEP)),REPRISE_TEST_DEEP=1 )$(VENV)/bin/python -m pytest -m attack $(PROCESSES)
 
 format: $(VENV)/.test-installed ## Put the code in the house style
 	$(VENV)/bin/ruff check --fix .

@@ -181,11 +181,12 @@ class Audiocraft:
     how = "its streaming attention"
 
     def __init__(self, stock: Stock) -> None:
+        import workers.compiled_librosa  # noqa: F401 - audiocraft imports librosa
+
+        told = stock.told
         from audiocraft.models.lm import LMModel
         from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
         from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider
-
-        told = stock.told
 
         class Provider(ConditioningProvider):
             """What is told is at hand."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
@@ -16,6 +15,7 @@ from scipy.signal import find_peaks
 
 from workers.benchmarks.pitch import track_pitch
 from workers.benchmarks.rhythm import RATE, heard, onsets
+from workers.compiled_librosa import librosa
 
 Samples = NDArray[np.float32]
 

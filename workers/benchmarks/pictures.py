@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import librosa
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+
+from workers.compiled_librosa import librosa
 
 mpl.use("Agg")
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-import librosa
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from workers.compiled_librosa import librosa
 
 Samples = NDArray[np.float32]
 Pitch = NDArray[np.float64]

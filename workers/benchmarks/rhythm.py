@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-import librosa
 import mir_eval
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from workers.compiled_librosa import librosa
 
 Samples = NDArray[np.float32]
 Times = NDArray[np.float64]

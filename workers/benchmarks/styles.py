@@ -8,7 +8,6 @@ beats are the song's own, known from its composition.
 from collections.abc import Sequence
 from itertools import pairwise
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from workers.benchmarks.rhythm import RATE, heard
+from workers.compiled_librosa import librosa
 
 Samples = NDArray[np.float32]
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import checkpoints
+from workers.compiled_librosa import librosa
 from workers.regeneration.codecs import (
     BassCodec,
     BassCodecConfig,

@@ -238,11 +238,13 @@ def test_codes_of_another_number_of_books_are_not_decoded(
 
 def audiocraft_model(*, looks: bool) -> Any:
     """audiocraft's own model with random weights, built as MusicGen's are."""
+    import workers.compiled_librosa  # noqa: F401 - audiocraft imports librosa
+
+    torch.manual_seed(3)
     from audiocraft.models.lm import LMModel
     from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
     from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider
 
-    torch.manual_seed(3)
     fused = {"cross" if looks else "prepend": ["text"]}
     every: dict[str, list[str]] = {"sum": [], "prepend": [], "cross": [], "input_interpolate": []}
     model = LMModel(

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from workers.compiled_librosa import librosa
 from workers.training.data import bass_synthesis, effects, soundfont
 from workers.training.data.composition import HELD_OUT_STYLE, STEMS, STYLES, compose
 from workers.training.data.demo_song import stems as demo_stems

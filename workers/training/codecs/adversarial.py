@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import workers.compiled_librosa  # noqa: F401 - audiocraft imports librosa
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()

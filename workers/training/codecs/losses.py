@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import workers.compiled_librosa  # noqa: F401 - audiocraft imports librosa
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()

@@ -1,11 +1,11 @@
 """What a codec keeps of a stem: figures on pieces that it was not trained on."""
 
-import librosa
 import mir_eval
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.compiled_librosa import librosa
 from workers.regeneration.codecs import BassCodec, Codec
 
 from .bass import pitch_labels
