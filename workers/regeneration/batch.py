@@ -167,10 +167,12 @@ def _take(member: Member, states: Tensor, logits: Tensor) -> None:
     member.sequence.take(states, logits)
 
 
-def sampled(decoder: Decoder, sequence: Sequence) -> Tensor:
+def sampled(
+    decoder: Decoder, sequence: Sequence, meanwhile: Callable[[], None] = lambda: None
+) -> Tensor:
     """The codes of one sequence that has a decoder for itself, int64 [B, K, F].
 
-    Raises what its steps raise.
+    ``meanwhile`` is called after every step. Raises what its steps raise.
     """
     if not sequence.done:
         batch = Batch(decoder, sequence.positions)
@@ -179,6 +181,7 @@ def sampled(decoder: Decoder, sequence: Sequence) -> Tensor:
             for ended in batch.advance():
                 if ended.error is not None:
                     raise ended.error
+            meanwhile()
     else:
         sequence.tell()
     return sequence.codes

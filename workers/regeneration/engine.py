@@ -23,6 +23,7 @@ from workers.regeneration.codecs import Codec
 from workers.regeneration.decoder.cache import NoRoom
 from workers.regeneration.decoder.decoder import Decoder
 from workers.regeneration.decoder.linear import Precision
+from workers.regeneration.early import Listen
 from workers.regeneration.model import ConditionedMusicgen
 from workers.regeneration.request import (
     Generation,
@@ -55,6 +56,9 @@ MEMORY_BYTES = 4 * 1024**3
 
 WEDGED_S = 120.0
 """A step takes milliseconds; two minutes of nothing are no slow machine."""
+
+LOOK_S = 0.1
+"""A job's thread looks so often at what there is to be heard."""
 
 LONG_WAIT_S = 1.0
 """A wait for rows that is worth a line in the log."""
@@ -255,8 +259,12 @@ class Engine:
         with self._lock:
             return not self._handles
 
-    def submit(self, request: GenerationRequest) -> Handle:
+    def submit(self, request: GenerationRequest, listen: Listen | None = None) -> Handle:
         """Queue a job.
+
+        Args:
+            request: what is to be made.
+            listen: hears the first candidate while it is being made, in the job's own thread.
 
         Raises:
             InvalidGenerationRequest: the request cannot be met by this model, and says why.
@@ -281,7 +289,7 @@ class Engine:
                 raise EngineBusy(f"{PENDING} generations wait already")
             # Daemons: a process that is told to end does not wait for them.
             threading.Thread(
-                target=self._run, args=(handle,), name=f"job-{config.part}", daemon=True
+                target=self._run, args=(handle, listen), name=f"job-{config.part}", daemon=True
             ).start()
             self._handles.add(handle)
         return handle
@@ -297,12 +305,12 @@ class Engine:
         self._thread.join(timeout)
         wait([handle._future for handle in handles], timeout)
 
-    def _run(self, handle: Handle) -> None:
+    def _run(self, handle: Handle, listen: Listen | None) -> None:
         """A job, in a thread of its own."""
         with self._at_once:
-            self._work(handle)
+            self._work(handle, listen)
 
-    def _work(self, handle: Handle) -> None:
+    def _work(self, handle: Handle, listen: Listen | None) -> None:
         try:
             handle._advance(0.0)
             with torch.inference_mode():
@@ -310,14 +318,15 @@ class Engine:
                     self.generator,
                     self.codec,
                     handle.request,
-                    lambda sequence: self._sample(sequence, handle),
+                    lambda sequence, meanwhile: self._sample(sequence, handle, meanwhile),
                     handle._advance,
+                    listen,
                 )
         except GenerationCancelled as cancelled:
             log.info(CANCELLED, extra={"progress": round(handle.progress, 4)})
             self._settle(handle, cancelled)
-        # One job's failure, whatever it is, must reach its caller and not end the thread.
-        except Exception as error:  # noqa: BLE001
+        # One job's failure, whatever it is, must reach its caller, who waits for the handle.
+        except BaseException as error:  # noqa: BLE001
             log.warning("a generation failed: %s", error)
             failure = GenerationFailed(f"the generation failed: {error}")
             failure.__cause__ = error
@@ -339,7 +348,7 @@ class Engine:
         else:
             handle._future.set_result(result)
 
-    def _sample(self, sequence: Sequence, handle: Handle) -> Tensor:
+    def _sample(self, sequence: Sequence, handle: Handle, meanwhile: Callable[[], None]) -> Tensor:
         """The codes of a sequence, once it has been through the batch."""
         if sequence.done:
             sequence.tell()
@@ -351,7 +360,19 @@ class Engine:
             handle.waiting = True
             self._asked.append(asked)
             self._changed.notify_all()
-        return asked.codes.result()
+        while True:
+            # What is raised meanwhile must leave no row behind.
+            try:
+                return asked.codes.result(LOOK_S)
+            except FutureTimeout:
+                if asked.codes.done():
+                    raise
+            try:
+                meanwhile()
+            except BaseException:
+                handle.cancel()
+                wait([asked.codes])
+                raise
 
     def _drive(self) -> None:
         """The steps, in the engine's own thread."""

@@ -189,10 +189,14 @@ class Sequence:
             return additive
         return functional.pad(additive, (0, 0, 0, count - additive.shape[1]))
 
+    @property
+    def complete(self) -> int:
+        """Frames from the start whose codes are known in every codebook."""
+        return self._frames if self.done else max(0, self._next - 1 - self._codebooks)
+
     def tell(self) -> None:
         """Say how far it is; raises what ``before_step`` raises."""
-        complete = self._frames if self.done else self._next - 1 - self._codebooks
-        self._before_step(max(0, complete))
+        self._before_step(self.complete)
 
     def take(self, states: Tensor, logits: Tensor) -> None:
         """Draw the next column.

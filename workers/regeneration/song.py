@@ -10,12 +10,15 @@ from torch.nn import functional
 from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FRAME_RATE, context_features
 from workers.regeneration.controls import row_of
+from workers.regeneration.early import EarlySound, Listen
 from workers.regeneration.model import ConditionedMusicgen, Window
 from workers.regeneration.ranking import Judge, ranked
 from workers.regeneration.request import Generation, GenerationRequest
 from workers.regeneration.sampling import Sequence, of_window
 
-Sampler = Callable[[Sequence], Tensor]
+Sampler = Callable[[Sequence, Callable[[], None]], Tensor]
+"""Gives a sequence's codes, int64 [C, K, F], once it has been through a decoder; calls the other
+now and then meanwhile, in the thread that called it."""
 
 AROUND_REDONE_S = 2.0
 """What is heard before and after redone frames when candidates are compared."""
@@ -60,11 +63,13 @@ def generate_codes(
     request: GenerationRequest,
     sample: Sampler,
     advance: Callable[[float], None],
+    heard: Callable[[Tensor, int], None] = lambda codes, known: None,
 ) -> Tensor:
     """Codes of every candidate, int64 [C, K, F], for features float32 [FEATURES, F] of the song.
 
     ``sample`` runs a window through the decoder. ``advance`` is told the share of frames done
-    before every model step; what it raises ends it.
+    before every model step; what it raises ends it. ``heard`` is given the first candidate's
+    codes now and then, and how many of its frames will not change.
     """
     config = model.config
     frames, count = features.shape[1], request.candidates
@@ -97,16 +102,26 @@ def generate_codes(
         def before_step(done: int, earlier: int = earlier, made: list[int] = made) -> None:
             advance((earlier + made[done]) / total)
 
-        codes[:, :, start:end] = sample(
-            of_window(
-                model,
-                window,
-                request.sampling or config.sampling,
-                _generators(request.seed, count, start),
-                before_step,
-            )
+        sequence = of_window(
+            model,
+            window,
+            request.sampling or config.sampling,
+            _generators(request.seed, count, start),
+            before_step,
         )
+
+        def look(sequence: Sequence = sequence, start: int = start, end: int = end) -> None:
+            complete = sequence.complete
+            so_far = codes[0].clone()
+            so_far[:, start:end] = sequence.codes[0]
+            there = fixed.clone()
+            there[start : start + complete] = True
+            missing = (~there).nonzero()
+            heard(so_far, int(missing[0]) if len(missing) else len(there))
+
+        codes[:, :, start:end] = sample(sequence, look)
         fixed[start:end] = True
+        look()
     return codes
 
 
@@ -136,10 +151,11 @@ def generate(
     request: GenerationRequest,
     sample: Sampler,
     advance: Callable[[float], None] = lambda progress: None,
+    listen: Listen | None = None,
 ) -> Generation:
     """Make a part: sample all candidates, decode them, return the one that fits best.
 
-    ``sample`` gives the codes of a sequence, int64 [C, K, F], once it has been through a decoder.
+    ``listen`` hears the first candidate while it is being made.
 
     Raises:
         NonFiniteLogits: from the model.
@@ -148,7 +164,15 @@ def generate(
     samples = request.context.shape[1]
     features = context_features(request.context, codec.sample_rate)[0]
     # The last percent is decoding and ranking.
-    codes = generate_codes(model, features, request, sample, lambda share: advance(0.99 * share))
+    early = None if listen is None else EarlySound(codec, samples, listen).look
+    codes = generate_codes(
+        model,
+        features,
+        request,
+        sample,
+        lambda share: advance(0.99 * share),
+        early or (lambda codes, known: None),
+    )
     compared = _judged(request, codec.sample_rate)
     judge = Judge(request.context[:, compared], codec.sample_rate)
     heard = []

@@ -109,6 +109,8 @@ def window_of(model: ConditionedMusicgen, batch: int, frames: int, seed: int = 1
 class ClickCodec(Codec):
     """A real, exact codec for clicks: a frame's first code is the height of its first sample."""
 
+    margin = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.sample_rate, self.frame_rate = 8000, 50.0

@@ -17,6 +17,9 @@ from .layers import convnext, fold_frames, overlap_add, spectrum, unfold_frames
 from .pitch import PitchGrid, PitchReader, held
 from .quantiser import dequantise, quantise
 
+FIELD_OF_VIEW = 16
+"""Frames to either side that a frame's levels may depend on; the sizes below need 9."""
+
 
 @dataclass(frozen=True)
 class BassCodecConfig:
@@ -56,6 +59,9 @@ class BassCodec(Codec):
         "to_latent",
         "tables",
     )
+    margin = FIELD_OF_VIEW
+    # The phase of a tone goes on from where it was.
+    remembers = True
     window: Tensor
     tables: Tensor
 

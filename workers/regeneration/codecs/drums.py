@@ -70,6 +70,7 @@ class DrumCodec(Codec):
         "to_latent",
         "tables",
     )
+    margin = FIELD_OF_VIEW
     window: Tensor
     low_window: Tensor
     audible: Tensor

@@ -30,6 +30,8 @@ class Codec(nn.Module):
         codebook_size: codes run from 0 to this number less one, in every codebook.
         encoding: names of the modules and buffers that decide what `encode` answers; the others
             serve `decode` alone.
+        margin: frames to either side that the sound of a frame may depend on.
+        remembers: whether the sound of a frame depends on all frames before it too.
     """
 
     sample_rate: int
@@ -37,6 +39,8 @@ class Codec(nn.Module):
     codebooks: int
     codebook_size: int
     encoding: ClassVar[tuple[str, ...]]
+    margin: ClassVar[int]
+    remembers: ClassVar[bool] = False
 
     def is_encoding(self, name: str) -> bool:
         """Whether a parameter or buffer, by its name in the state dict, takes part in `encode`."""
@@ -101,3 +105,23 @@ class Codec(nn.Module):
         if int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size:
             raise CodecError(f"codes must lie in 0..{self.codebook_size - 1}")
         return torch.cat([self._decode(row[None]) for row in codes])
+
+    def decode_span(self, codes: Tensor, first: int, end: int) -> Tensor:
+        """The sound of some frames, as the whole decode has it.
+
+        Args:
+            codes: int64 [B, k, F], the frames that are known; the last `margin` of them sound as
+                they will only once more are known.
+            first, end: frames of it, 0 <= first < end <= F.
+
+        Returns:
+            float32 [B, 1, (end - first) * hop].
+
+        Raises:
+            CodecError: as `decode`, or the span lies outside.
+        """
+        if not 0 <= first < end <= codes.shape[2]:
+            raise CodecError(f"frames {first}..{end} do not lie in 0..{codes.shape[2]}")
+        begin = 0 if self.remembers else max(0, first - self.margin)
+        made = self.decode(codes[:, :, begin : min(codes.shape[2], end + self.margin)])
+        return made[:, :, (first - begin) * self.hop : (end - begin) * self.hop]

@@ -25,8 +25,10 @@ class PitchGrid:
         return self.lowest + (code - 1).float() / 2
 
     def frequency(self, code: Tensor) -> Tensor:
-        """Codes of voiced frames to Hz (A4 = 440 Hz)."""
-        return 440.0 * torch.exp2((self.pitch(code) - 69) / 12)
+        """Codes of voiced frames to Hz (A4 = 440 Hz), float32."""
+        # In double precision: the last bit of a single one depends on how many codes there are,
+        # and the phases of a tone add it up.
+        return (440.0 * torch.exp2((self.pitch(code).double() - 69) / 12)).float()
 
     def voiced(self, code: Tensor) -> Tensor:
         """bool: codes past the grid's end, which a sampler may draw, count as unvoiced too."""
