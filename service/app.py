@@ -32,6 +32,7 @@ from service.errors import (
     install,
     problem_response,
 )
+from service.excerpts import endpoints as excerpts
 from service.ingestion import dispute_endpoints as disputes
 from service.ingestion import endpoints as ingestion
 from service.logs import configure_logs
@@ -66,6 +67,7 @@ ROOMS = (
     ownership,
     training,
     remixes,
+    excerpts,
     royalties,
     takedown,
     previews,

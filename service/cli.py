@@ -117,6 +117,7 @@ def relay() -> None:
     import threading
 
     from service.database import Database
+    from service.excerpts import sweeping as excerpts
     from service.jobs.relay import run_relay
     from service.logs import configure_logs
     from service.previews.sweeping import sweep
@@ -137,6 +138,7 @@ def relay() -> None:
     log_keys = LogKeys(settings)
     chores = [
         lambda: sweep(database, objects),
+        lambda: excerpts.sweep(database, objects),
         lambda: keep_sequencing(database, log_keys),
         lambda: index_recordings(database),
         lambda: carry_on(database),

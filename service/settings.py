@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     model_idle_seconds: float = Field(
         900.0, gt=0, description="A model nobody has asked for so long is unloaded."
     )
+    excerpt_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="How much of a remix its listener may hear while the rest is made, from the "
+        "beginning; 0: nothing.",
+    )
     separator: str = Field("auto", description="Card name, or auto: htdemucs if pulled.")
 
     @property

@@ -94,12 +94,13 @@ def fit_part(permit: Permit, bed: Audio, part: Audio, replaced: Audio) -> Audio:
     fitted = np.zeros((bed.channels, bed.frames), dtype=np.float32)
     count = min(bed.frames, placed.shape[1])
     fitted[:, :count] = placed[:, :count]
-    gain_db = _gain_db(permit, bed, Audio(fitted, bed.sample_rate), replaced)
-    fitted *= np.float32(10 ** (gain_db / 20))
+    gain = gain_db(permit, bed, Audio(fitted, bed.sample_rate), replaced)
+    fitted *= np.float32(10 ** (gain / 20))
     return Audio(fitted, bed.sample_rate)
 
 
-def _gain_db(permit: Permit, bed: Audio, part: Audio, replaced: Audio) -> float:
+def gain_db(permit: Permit, bed: Audio, part: Audio, replaced: Audio) -> float:
+    """By how much a part is raised to the replaced stem's loudness; see `fit_part`."""
     loudness = integrated_loudness(permit, part)
     if loudness < SILENT_LUFS:
         return 0.0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, func, select
 
 from service.bench.house import PATIENCE_SECONDS, BenchFailed, House, Models
 from service.database import Database
@@ -46,13 +46,15 @@ ONE_BY_ONE = Way("one by one", 1, 24)
 class Round:
     """What was seen of many jobs that were asked for at once.
 
-    `seconds` from the first request to the last job's end; `queued` and `published` are each
-    job's seconds from its acceptance to a worker's taking it, and to its publication;
-    `model_seconds` the model was busy; `memory` the worker's resident bytes after each job.
+    `seconds` from the first request to the last job's end; `queued`, `first_sound` and `published`
+    are each job's seconds from its acceptance to a worker's taking it, to the first excerpt that
+    its listener is told of, and to its publication; `model_seconds` the model was busy; `memory`
+    the worker's resident bytes after each job.
     """
 
     seconds: float
     queued: list[float]
+    first_sound: list[float]
     published: list[float]
     model_seconds: float
     memory: list[int]
@@ -99,8 +101,9 @@ def run(house: House, stack: Stack, jobs: int) -> Round:
         database.dispose()
     return Round(
         seconds=seconds,
-        queued=[taken for taken, _ in times],
-        published=[published for _, published in times],
+        queued=[taken for taken, _, _ in times],
+        first_sound=[sound for _, sound, _ in times],
+        published=[published for _, _, published in times],
         model_seconds=_model_seconds(house.log) - busy,
         memory=memory,
     )
@@ -112,26 +115,42 @@ def _ended(database: Database, jobs: list[str]) -> int:
         return session.scalar(select(func.count()).select_from(Job).where(done)) or 0
 
 
-def _times(database: Database, jobs: list[str]) -> list[tuple[float, float]]:
-    """Seconds from acceptance to the first taking and to the publication, of each job."""
-    begun = (
-        select(Event.job_id, func.min(Event.at).label("at"))
-        .where(Event.type == "stage")
-        .group_by(Event.job_id)
-        .subquery()
-    )
+def _times(database: Database, jobs: list[str]) -> list[tuple[float, float, float]]:
+    """Seconds from acceptance to the first taking, first sound and publication, of each job."""
+
+    def first(type_: str) -> Subquery:
+        return (
+            select(Event.job_id, func.min(Event.at).label("at"))
+            .where(Event.type == type_)
+            .group_by(Event.job_id)
+            .subquery()
+        )
+
+    begun, heard = first("stage"), first("excerpt")
     with database.snapshot() as session:
         rows = session.execute(
-            select(Job.id, Job.state, Job.reason, Job.created_at, begun.c.at, Job.finished_at)
+            select(
+                Job.id,
+                Job.state,
+                Job.reason,
+                Job.created_at,
+                begun.c.at.label("begun"),
+                heard.c.at.label("heard"),
+                Job.finished_at,
+            )
             .outerjoin(begun, begun.c.job_id == Job.id)
+            .outerjoin(heard, heard.c.job_id == Job.id)
             .where(Job.id.in_(jobs))
         ).all()
     for row in rows:
         if row.state != JobState.PUBLISHED:
             raise BenchFailed(f"job {row.id} ended as {row.state}: {row.reason}")
+        if row.heard is None:
+            raise BenchFailed(f"nothing was heard of job {row.id} before it was published")
     return [
         (
-            (row.at - row.created_at).total_seconds(),
+            (row.begun - row.created_at).total_seconds(),
+            (row.heard - row.created_at).total_seconds(),
             (row.finished_at - row.created_at).total_seconds(),
         )
         for row in rows

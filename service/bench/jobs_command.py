@@ -56,6 +56,10 @@ def figures(seen: Round, way: Way) -> dict[str, Any]:
         "engine_rows": way.engine_rows,
         "jobs_a_minute": 60.0 * len(seen.published) / seen.seconds,
         "queued_s": {"p50": percentile(seen.queued, 0.5), "p95": percentile(seen.queued, 0.95)},
+        "first_sound_s": {
+            "p50": percentile(seen.first_sound, 0.5),
+            "p95": percentile(seen.first_sound, 0.95),
+        },
         "published_s": {
             "p50": percentile(seen.published, 0.5),
             "p95": percentile(seen.published, 0.95),
@@ -85,6 +89,8 @@ def _table(found: dict[str, dict[str, Any]], jobs: int, seconds: float) -> Table
     row("jobs a minute", "jobs_a_minute")
     row("s in the queue, p50", "queued_s", "p50")
     row("s in the queue, p95", "queued_s", "p95")
+    row("s to its first sound, p50", "first_sound_s", "p50")
+    row("s to its first sound, p95", "first_sound_s", "p95")
     row("s to its publication, p50", "published_s", "p50")
     row("s to its publication, p95", "published_s", "p95")
     row("the model is busy, share", "model_busy_share", form=".2f")

@@ -409,6 +409,25 @@ def permit_download(
         return _own_permit("listen", "listen", principal, track_id, LISTEN_TIME, job_id)
 
 
+def permit_excerpt(
+    session: Session, keys: ServiceKeys, principal: Principal, *, job_subject: str, token: str
+) -> Permit:
+    """Who asked for a remix may hear excerpts of it while it is made; others get `NotFound`.
+
+    As every stage, it asks whether the consent that the job's `token` names is live. Raises
+    `ConsentRevoked`, `JobTokenInvalid` or `JobDeadlinePassed`.
+    """
+    claims = job_tokens.verify(keys, token, fresh=False)
+    with deciding(session, "listen", **_asked(principal)) as decision:
+        _note_claims(decision, claims)
+        if principal.subject != job_subject or claims.purpose != "remix":
+            raise NotFound("no such remix")
+        if now() >= claims.deadline:
+            raise JobDeadlinePassed(f"it had to be done by {said(claims.deadline)}")
+        _require_live(session, claims)
+        return _own_permit("listen", "listen", principal, claims.trk, LISTEN_TIME, claims.job)
+
+
 def permit_inspection(
     session: Session, principal: Principal, *, track_id: str, job_id: str
 ) -> Permit:

@@ -10,7 +10,7 @@ from sqlalchemy import String, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.catalog.models import Stem, Track, Upload
-from service.jobs.models import Artefact, Job
+from service.jobs.models import Artefact, Excerpt, Job
 from service.storage import ObjectStore
 
 
@@ -45,6 +45,7 @@ def _is_named(session: Session, digest: str) -> bool:
                 cast(Artefact.meta, String).contains(digest, autoescape=True),
             )
         ),
+        select(Excerpt.job_id).where(Excerpt.object_sha256 == digest),
         select(Job.id).where(cast(Job.result, String).contains(digest, autoescape=True)),
     )
     return any(session.execute(row.limit(1)).first() is not None for row in rows)

@@ -7,6 +7,7 @@ Types and their data (every event also carries `state`, `stage` and `progress` 0
 | `queued` | |
 | `stage` | `status`: `started` or `finished`; `cached` true when an earlier result was reused |
 | `progress` | `stage_progress` 0..1 within the stage |
+| `excerpt` | `number`, `start_seconds`, `seconds`: so much can be heard already |
 | `retry` | `attempt`, `max_attempts`: the stage starts again after a fault |
 | `cancelling` | |
 | `published`, `refused`, `failed`, `revoked`, `cancelled` | `reason`, `detail`; the last event |

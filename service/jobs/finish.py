@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.catalog.models import Track
@@ -11,7 +11,7 @@ from service.consent import gate
 from service.database import now
 from service.errors import TYPE_PREFIX
 from service.jobs.events import emit
-from service.jobs.models import ACTIVE, FINAL, Job, JobState, OutboxRow
+from service.jobs.models import ACTIVE, FINAL, Excerpt, Job, JobState, OutboxRow
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,8 @@ def finish(
 
     With `lease_token` the job ends only if that lease is still the newest: a worker that lost
     its lease cannot end anything. The lease's number is raised, so whoever held it is fenced
-    off. Everything but a publication gives the listener's quota, or the preview's place, back.
+    off. Everything but a publication gives the listener's quota, or the preview's place, back; not
+    so a cancel by a listener who has heard of it already.
     """
     if state not in FINAL:
         raise ValueError(f"{state} is not a final state")
@@ -59,12 +60,19 @@ def finish(
         return False
     session.execute(delete(OutboxRow).where(OutboxRow.job_id == job_id))
     if state != JobState.PUBLISHED:
-        gate.release_quota(session, job_id)
+        if state != JobState.CANCELLED or not _heard(session, job_id):
+            gate.release_quota(session, job_id)
         gate.release_place(session, job_id)
         _free_track(session, job_id, reason, detail)
     emit(session, job_id, state.value, reason=reason, detail=detail)
     log.info("job_finished", job_id=job_id, state=state.value, reason=reason)
     return True
+
+
+def _heard(session: Session, job_id: str) -> bool:
+    """Whether the listener was given any excerpt of the remix."""
+    query = select(exists().where(Excerpt.job_id == job_id, Excerpt.heard_at.is_not(None)))
+    return bool(session.scalar(query))
 
 
 def _free_track(session: Session, job_id: str, reason: str, detail: str | None) -> None:

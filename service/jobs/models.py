@@ -1,4 +1,4 @@
-"""Tables of the jobs: the job itself, its events, the outbox, artefacts and idempotency keys."""
+"""Tables of the jobs: job, events, excerpts, the outbox, artefacts and idempotency keys."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -115,6 +115,29 @@ class Event(Base):
     type: Mapped[str] = mapped_column(String(32))
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Excerpt(Base):
+    """Some seconds of a remix that its listener hears while the rest is made.
+
+    `number` counts from 1 within the job. `heard_at` is when the file was first given out. The row
+    goes with its file once the job has ended.
+    """
+
+    __tablename__ = "excerpts"
+    __table_args__ = (
+        CheckConstraint("number >= 1", name="number"),
+        CheckConstraint("start_seconds >= 0 AND seconds > 0", name="span"),
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    start_seconds: Mapped[float] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float)
+    object_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    media_type: Mapped[str] = mapped_column(String(64))
+    made_at: Mapped[datetime] = mapped_column(default=now)
+    heard_at: Mapped[datetime | None] = mapped_column()
 
 
 class OutboxRow(Base):

@@ -11,6 +11,8 @@ METADATA: Final = "cawg.metadata"
 SOFT_BINDING: Final = "c2pa.soft-binding"
 # The action of a soft binding that is part of the content itself (C2PA 2.4, table of actions).
 WATERMARKED: Final = "c2pa.watermarked.bound"
+# The action of keeping some seconds only (same table).
+TRIMMED: Final = "c2pa.trimmed"
 TRAINING_MINING: Final = "cawg.training-mining"
 CONSENT: Final = "org.reprise.consent"
 CREDITS: Final = "org.reprise.credits"
@@ -18,8 +20,10 @@ GENERATION: Final = "org.reprise.generation"
 ORIGINAL: Final = "org.reprise.original"
 STEM: Final = "org.reprise.stem"
 
-# The purpose that a consent assertion names in place of a grant, and how such a title ends.
+# Purposes that a consent assertion may name: a preview's in place of a grant, an excerpt's beside
+# it; and how the titles of both end.
 PREVIEW: Final = "preview"
+EXCERPT: Final = "excerpt"
 PREVIEW_MARK: Final = "(preview)"
 
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"

@@ -97,20 +97,30 @@ def is_preview(store: ManifestStore) -> bool:
     return (store.claimed(labels.CONSENT) or {}).get("purpose") == labels.PREVIEW
 
 
+def is_excerpt(store: ManifestStore) -> bool:
+    """Whether the credential is of an excerpt, heard while its remix was being made."""
+    return (store.claimed(labels.CONSENT) or {}).get("purpose") == labels.EXCERPT
+
+
 def _purpose(store: ManifestStore) -> list[str]:
-    """A preview never passes for something granted, nor a remix for a preview."""
+    """A preview never passes for something granted, nor an excerpt for a whole remix."""
     consent = store.claimed(labels.CONSENT)
     if consent is None:
         return []
     violations = []
-    if "purpose" in consent and not is_preview(store):
+    preview, excerpt = is_preview(store), is_excerpt(store)
+    if "purpose" in consent and not (preview or excerpt):
         violations.append("the consent assertion names an unknown purpose")
-    if is_preview(store) == ("grant" in consent):
+    # An excerpt is made under its remix's grant; a preview's purpose stands in a grant's place.
+    if preview == ("grant" in consent):
         violations.append("the consent assertion has neither or both of a grant and a purpose")
     title = store.active.get("title")
     marked = isinstance(title, str) and title.endswith(f" {labels.PREVIEW_MARK}")
-    if is_preview(store) and not marked:
+    if (preview or excerpt) and not marked:
         violations.append(f"the title of a preview does not end with {labels.PREVIEW_MARK}")
+    generation = store.claimed(labels.GENERATION) or {}
+    if excerpt != ("excerpt" in generation):
+        violations.append("which seconds an excerpt is does not stand with how it was made")
     return violations
 
 

@@ -211,6 +211,10 @@ class Verdict(BaseModel):
         False,
         description="Whether it claims to be a preview, made for the owners, that grants nothing.",
     )
+    excerpt: bool = Field(
+        False,
+        description="Whether it claims to be an excerpt, heard while its remix was being made.",
+    )
     title: Text | None = None
     manifest_id: Text | None = Field(None, description="The credential's identity.")
     signer: Signer | None = None

@@ -41,6 +41,10 @@ _ENDED: Final = (
     "changed cannot be told."
 )
 _PREVIEW: Final = " It says that it is a preview for the recording's owners: it grants nothing."
+_EXCERPT: Final = (
+    " It says that it is an excerpt that was heard while its remix was being made; the finished "
+    "remix may sound otherwise."
+)
 # The one place where a verdict on a credential becomes an answer about a file.
 _ANSWERS: Final[dict[VerdictWord, AnswerWord]] = {
     "trusted": "verified",
@@ -106,6 +110,8 @@ def judge(reading: Reading, standing: Standing | None = None) -> Verdict:
     verdict.signer = _claim(Signer, store.active.get("signature_info"))
     if verdict.preview:
         verdict.summary += _PREVIEW
+    if verdict.excerpt:
+        verdict.summary += _EXCERPT
     if ours and word == "trusted" and standing is not None:
         verdict.consent = standing(store)
     return verdict
@@ -144,6 +150,7 @@ def claims_of(store: ManifestStore) -> dict[str, Any]:
     title = store.active.get("title")
     return {
         "preview": policy.is_preview(store),
+        "excerpt": policy.is_excerpt(store),
         "title": title[:2000] if isinstance(title, str) else None,
         "made": _claim(Made, generation or None),
         "original": _claim(Original, next((p for p in parents if p), None)),

@@ -102,7 +102,7 @@ def follow_remix(
         str | None, Header(description="Resume after this event's `id`.")
     ] = None,
 ) -> EventSourceResponse:
-    """Server-sent events: `queued`, `stage`, `progress`, `retry`, `cancelling`, and the end.
+    """Server-sent events: `queued`, `stage`, `progress`, `excerpt`, `retry`, `cancelling`, the end.
 
     Each event's data is a JSON object with `state`, `stage`, `progress` (0 to 1) and `at`; the
     last one, named after the final state, adds `reason` and `detail`, and the stream closes.
@@ -120,7 +120,10 @@ def follow_remix(
     responses={**AUTH_PROBLEMS, **NOT_FOUND, 409: problem("`already-ended`")},
 )
 def cancel_remix(request: Request, remix_id: str, who: Anyone) -> RemixAnswer:
-    """Cancel: at once while it waits, at the model's next step while it runs."""
+    """Cancel: at once while it waits, at the model's next step while it runs.
+
+    The place of the quota is given back, unless an excerpt was heard already.
+    """
     with request.app.state.database.transaction() as session:
         own_remix(session, who, remix_id)
         return answer(session, cancel(session, remix_id))

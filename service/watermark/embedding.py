@@ -114,7 +114,8 @@ class _Mark:
         power = squares.sum(axis=0)
         change_db = _change_db(power, self._first, self._count, self._spread, self._tone_db)
         centre = (np.arange(start, start + frames) * self._hop - self._size / 2) / self._rate
-        cell = np.floor(centre / CELL_SECONDS).astype(np.intp) % CELLS
+        # A frame whose centre is a cell's beginning is that cell's, also where division says less.
+        cell = np.floor(centre / CELL_SECONDS + 1e-9).astype(np.intp) % CELLS
         by_band = 10 ** (change_db * self._signs[:, cell].T / 20) - 1
         return by_band.astype(np.float32)[:, self._band]
 

@@ -147,6 +147,7 @@ DOORS: dict[str, Door] = {
     "GET /v1/remixes/{remix_id}": Door("lena", operators=True),
     "GET /v1/remixes/{remix_id}/events": Door("lena", headers=RESUMED, operators=True),
     "GET /v1/remixes/{remix_id}/audio": Door("lena", operators=True),
+    "GET /v1/remixes/{remix_id}/excerpts/{number}": Door("lena", ids={"remix_id": "under_way"}),
     "GET /v1/remixes/{remix_id}/credits": Door("lena", operators=True),
     "GET /v1/remixes/{remix_id}/credential": Door("lena", operators=True),
     # The world's remix is older than the public log, which says so to who may ask.
@@ -268,6 +269,10 @@ def place(operation: str, door: Door, ids: Mapping[str, str]) -> tuple[str, str]
     """The method and the path with its identifiers filled in."""
     method, path = operation.split(" ")
     discarding = operation.startswith("DELETE /v1/templates")
-    versions = {"version": "2" if "ownership" in path or discarding else "1", "name": "drums"}
+    versions = {
+        "version": "2" if "ownership" in path or discarding else "1",
+        "name": "drums",
+        "number": "1",
+    }
     own = {name: ids[key] for name, key in door.ids.items()}
     return method, path.format(**{**ids, **versions, **own})

@@ -22,6 +22,7 @@ from service.consent.mandates.schemas import NewMandate
 from service.consent.ownership import changing
 from service.consent.signatures import MANDATE_TYPE, sign_payload
 from service.database import new_id, now
+from service.excerpts.keeping import keep as keep_excerpt
 from service.ingestion.models import Dispute
 from service.permit import Permit
 from service.previews.submission import submit as submit_preview
@@ -127,6 +128,7 @@ def _open(world: World) -> None:
         "remix_id": remix,
         "taken": taken,
         "waiting": books.ask(granted, LENA),
+        "under_way": _under_way(world),
         "open_track": granted.track_id,
         "open_template": granted.template_id,
         "open_grant": granted.grant_id,
@@ -136,6 +138,18 @@ def _open(world: World) -> None:
         "label_kid": world.label.key.thumbprint(),
         "ines_id": world.ines.id,
     }
+
+
+def _under_way(world: World) -> str:
+    """A remix that is being made, with an excerpt to hear."""
+    job_id, lease, permit = world.books.at_publish(world.granted, LENA)
+    digest = world.put(permit, "a beginning")
+    with world.books.database.transaction() as session:
+        keep_excerpt(
+            session, lease, 1, start_seconds=0.0, seconds=2.0,
+            object_sha256=digest, media_type="audio/flac",
+        )  # fmt: skip
+    return job_id
 
 
 def _private(world: World) -> None:

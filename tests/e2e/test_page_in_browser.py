@@ -67,7 +67,7 @@ def tab_to(page: Page, wanted: str) -> None:
 
 
 def test_a_remix_is_asked_for_watched_heard_and_verified_by_keyboard_alone(
-    open_page: Callable[..., Page], demo: Demo
+    open_page: Callable[..., Page], demo: Demo, tmp_path: Path
 ) -> None:
     page = open_page(f"#token={demo.token()}")
     until(page, "reprise.player.buffer('original') !== null")
@@ -93,7 +93,18 @@ def test_a_remix_is_asked_for_watched_heard_and_verified_by_keyboard_alone(
     tab_to(page, "ask-button")
     page.keyboard.press("Enter")
     until(page, "!document.getElementById('job').hidden")
+    # Its beginning plays by itself while the rest is made, until somebody wants silence.
+    until(page, "reprise.early.position > 1", REMIX_MS)
+    assert page.evaluate("reprise.player.buffer('remix') === null")
+    assert page.locator("#early-status").inner_text().startswith("You hear its beginning")
+    page.screenshot(path=tmp_path / "early.png")
+    tab_to(page, "early-toggle")
+    page.keyboard.press("Enter")
+    assert page.evaluate("[reprise.early.playing, reprise.early.position]") == [False, 0]
+    assert page.locator("#early-toggle").inner_text() == "Hear its beginning"
     until(page, "document.getElementById('verdict').dataset.verdict !== undefined", REMIX_MS)
+    assert page.locator("#early").is_hidden()
+    assert page.evaluate("reprise.player.playing") is False
     seen = page.evaluate("window.seen")
     order = ["Separate", "Regenerate", "Mix", "Sign", "Publish"]
     assert seen == [stage for stage in order if stage in seen]
@@ -208,6 +219,9 @@ def test_the_api_may_die_while_the_page_watches(browser: Browser, demo: Demo) ->
     # The page resumes after the last event it saw, on the API that was started in its place.
     until(page, "document.getElementById('verdict').dataset.verdict === 'trusted'", REMIX_MS)
     assert page.locator("#alert").is_hidden()
+    # Whoever heard its beginning goes on hearing the remix from there.
+    until(page, "reprise.player.playing && reprise.player.heard === 'remix'")
+    assert page.evaluate("reprise.player.position") > 2
     page.context.close()
 
 

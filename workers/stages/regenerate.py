@@ -26,7 +26,8 @@ from workers.regeneration.request import (
     InvalidGenerationRequest,
 )
 from workers.splicing import Spans
-from workers.stages.stems import kept_stems, redone_spans, replaced_stem
+from workers.stages.excerpts import Excerpts
+from workers.stages.stems import kept_names, kept_stems, redone_spans, replaced_stem
 
 MEDIA_TYPE = "audio/wav"
 LOOK_SECONDS = 0.1
@@ -76,8 +77,9 @@ def regenerate(permit: Permit, work: Work) -> Made:
     if kept is not None:
         return kept
 
+    context, bed = _context(permit, work, engine.sample_rate)
     request = GenerationRequest(
-        context=_context(permit, work, engine.sample_rate),
+        context=context,
         style=_style(engine, choices.style),
         seed=seed,
         candidates=CANDIDATES,
@@ -86,8 +88,19 @@ def regenerate(permit: Permit, work: Work) -> Made:
     )
     if redone is not None:
         request = _keeping(permit, work, engine, request, redone)
+    listen = None
+    if record.kind == "remix" and place.settings.excerpt_seconds > 0:
+        listen = Excerpts(
+            permit,
+            work,
+            bed=bed,
+            kept=tuple(kept_names(work)),
+            samples=context.shape[1],
+            part_rate=engine.sample_rate,
+            parameters=parameters,
+        )
     try:
-        handle = engine.submit(request)
+        handle = engine.submit(request, listen)
     except InvalidGenerationRequest as error:
         raise GenerationRefused(str(error), field=error.field) from error
     generation = _wait(permit, handle, work)
@@ -118,15 +131,27 @@ def _wait(permit: Permit, handle: Handle, work: Work) -> Generation:
         handle.cancel()
 
 
-def _context(permit: Permit, work: Work, sample_rate: int) -> torch.Tensor:
-    """The sum of the stems that stay, mono, float32 [1, T] at the codec's rate."""
+def _context(permit: Permit, work: Work, sample_rate: int) -> tuple[torch.Tensor, Audio]:
+    """The sum of the stems that stay, mono, float32 [1, T] at the codec's rate.
+
+    And its beginning as it is in the mix, as much as excerpts are made of.
+    """
     total: Audio | None = None
+    bed = np.zeros((0, 0), np.float32)
     for audio in kept_stems(permit, work):
         mono = audio.samples.mean(axis=0, keepdims=True)
-        total = Audio(mono if total is None else total.samples + mono, audio.sample_rate)
+        # A little more than is heard: the last samples that are told need what follows them.
+        heard = round((work.place.settings.excerpt_seconds + 1) * audio.sample_rate)
+        beginning = audio.samples[:, :heard]
+        if total is None:
+            total, bed = Audio(mono, audio.sample_rate), beginning.copy()
+        else:
+            total = Audio(total.samples + mono, audio.sample_rate)
+            bed += beginning
     if total is None:
         raise GenerationRefused("no stem stays, so there is nothing to play along with")
-    return torch.from_numpy(resample(permit, total, sample_rate).samples)
+    context = torch.from_numpy(resample(permit, total, sample_rate).samples)
+    return context, Audio(bed, total.sample_rate)
 
 
 def _heard(stems: Mapping[str, str], part: str, redone: Spans | None) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Stamp: the file a listener gets, with tags, credits and a credential that passed the policy."""
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
 from checkpoints import registry
 from service.database import now
@@ -41,7 +43,13 @@ def stamp(permit: Permit, work: Work) -> Made | None:
     original = place.objects.fetch(
         permit, record.track.audio_sha256 or "", work.folder / "original.wav"
     )
-    statement = stamp_record(permit, work, plain_sha256(original))
+    statement = stamp_record(
+        permit,
+        work,
+        plain_sha256(original),
+        kept=tuple(remix.meta["kept"]),
+        parameters=record.made["regenerate"].meta["parameters"],
+    )
     work.watch.progress(0.2)
     try:
         stamped = stamp_file(
@@ -83,8 +91,20 @@ def stamp(permit: Permit, work: Work) -> Made | None:
     return Made(key, "stamp", digest, stamped.media_type, meta)
 
 
-def stamp_record(permit: Permit, work: Work, original_sha256: str) -> StampRecord:
-    """What the credential is to say of this job; the original's hash is without its credential."""
+def stamp_record(
+    permit: Permit,
+    work: Work,
+    original_sha256: str,
+    *,
+    kept: tuple[str, ...],
+    parameters: Mapping[str, Any],
+) -> StampRecord:
+    """What the credential is to say of this job.
+
+    :param original_sha256: of the original without its credential.
+    :param kept: the stems that stay, by name.
+    :param parameters: what the generator was told besides the choices.
+    """
     record, remix = work.record, work.record.remix
     separated = record.made["separate"]
     generator = generator_of(remix.terms)
@@ -99,7 +119,7 @@ def stamp_record(permit: Permit, work: Work, original_sha256: str) -> StampRecor
         preview=record.kind == "preview",
         track=said,
         part=remix.terms.part,
-        kept=tuple(record.made["mix"].meta["kept"]),
+        kept=kept,
         style=remix.choices.style,
         seed=remix.seed,
         grant_id=remix.grant_id,
@@ -119,6 +139,6 @@ def stamp_record(permit: Permit, work: Work, original_sha256: str) -> StampRecor
         tempo_percent=remix.choices.tempo_percent,
         key_semitones=remix.choices.key_semitones,
         redo=remix.choices.redo or (),
-        parameters=record.made["regenerate"].meta["parameters"],
+        parameters=parameters,
         soft_bindings=(soft_binding(record.job_id),),
     )

@@ -39,13 +39,17 @@ def song_stems(permit: Permit, work: Work) -> SongStems:
     return SongStems(kept=stems, replaced=replaced)
 
 
+def kept_names(work: Work) -> list[str]:
+    """Names of the stems that stay, in order; raises `StemMissing`."""
+    return sorted(set(_objects(work)) - {work.record.remix.terms.part})
+
+
 def kept_stems(permit: Permit, work: Work) -> Iterator[Audio]:
     """The stems that stay, one after the other, so that a long song is never there as a whole.
 
     Raises `StemMissing`.
     """
-    names = sorted(set(_objects(work)) - {work.record.remix.terms.part})
-    for _, audio in _each(permit, work, names):
+    for _, audio in _each(permit, work, kept_names(work)):
         yield audio
 
 

@@ -18,7 +18,7 @@ _IPTC_EXTENSION: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 def consent_assertion(record: StampRecord) -> dict[str, Any]:
     """By whose consent: the job, the track, the grant and the template version, by hash.
 
-    A preview names its purpose in place of a grant.
+    A preview names its purpose in place of a grant, an excerpt its own beside it.
     """
     grant = {
         "id": record.grant_id,
@@ -29,6 +29,7 @@ def consent_assertion(record: StampRecord) -> dict[str, Any]:
         "job": record.job_id,
         "track": {"id": record.track.track_id, "sha256": record.track.sha256},
         **({"purpose": labels.PREVIEW} if record.preview else {"grant": grant}),
+        **({"purpose": labels.EXCERPT} if record.excerpt else {}),
         "template": {
             "id": record.template_id,
             "version": record.template_version,
@@ -55,6 +56,7 @@ def generation_assertion(record: StampRecord) -> dict[str, Any]:
         "checkpoints": [asdict(checkpoint) for checkpoint in record.checkpoints],
         "code_version": record.code_version,
         "statement": record.statement,
+        **({"excerpt": asdict(record.excerpt)} if record.excerpt else {}),
     }
 
 
@@ -235,6 +237,16 @@ def _actions(record: StampRecord) -> list[dict[str, Any]]:
             "digitalSourceType": labels.COMPOSITE_WITH_MODEL,
         },
     ]
+    if record.excerpt:
+        actions.append(
+            {
+                "action": labels.TRIMMED,
+                "description": (
+                    f"Seconds {record.excerpt.start:.3f} to {record.excerpt.end:.3f} of the remix, "
+                    "of the first of several candidates."
+                ),
+            }
+        )
     if any(binding.alg == METHOD for binding in record.soft_bindings):
         actions.append(
             {

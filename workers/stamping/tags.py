@@ -34,6 +34,8 @@ def tags(record: StampRecord) -> dict[str, str]:
             f"Credits: {contributors}.",
             "A preview: nothing was granted."
             if record.preview
+            else f"Heard while it was made under grant {record.grant_id}; not the finished remix."
+            if record.excerpt
             else f"Made under grant {record.grant_id}; `reprise verify` checks the credential.",
         )
     )

@@ -33,9 +33,9 @@ function say(text) {
 
 /**
  * Follow a job to its end and show it; resolves with the final event
- * ({type, data}), or null when `signal` aborted first.
+ * ({type, data}), or null when `signal` aborted first. `onExcerpt` is told of each excerpt.
  */
-export async function follow(jobId, signal) {
+export async function follow(jobId, signal, onExcerpt) {
   $("job").hidden = false;
   $("cancel").hidden = false;
   $("job-progress").value = 0;
@@ -49,6 +49,7 @@ export async function follow(jobId, signal) {
   const cached = new Set();
   for await (const { type, data } of events(`/v1/remixes/${jobId}/events`, signal)) {
     if (type === "stage" && data.cached) cached.add(data.stage);
+    if (type === "excerpt") onExcerpt(data);
     $("job-progress").value = data.progress ?? 0;
     draw(data.stage, type in ENDS ? type : data.state);
     if (type in ENDS) {

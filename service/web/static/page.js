@@ -2,6 +2,7 @@
 
 import { Problem, idempotencyKey, json, request, session } from "./api.js";
 import { AskForm } from "./ask.js";
+import { early } from "./early.js";
 import { $, element } from "./elements.js";
 import { clear, follow } from "./job.js";
 import { load, player, unload } from "./listening.js";
@@ -61,6 +62,7 @@ function putRemixAway() {
   following.abort();
   following = new AbortController();
   clear();
+  early.end();
   unload("remix");
   form.busy = false;
   $("papers").hidden = true;
@@ -95,7 +97,9 @@ async function showRemix(remix) {
   $("listen").scrollIntoView({ block: "nearest" }); // On a phone the player is below the form.
   if (remix.state !== "published") {
     $("remix-empty").textContent = "On its way …";
-    const end = await follow(remix.id, signal);
+    early.begin();
+    const end = await follow(remix.id, signal, (excerpt) => early.add(`/v1/remixes/${remix.id}`, excerpt, signal));
+    if (end && end.type !== "published") early.end();
     if (end?.type !== "published") {
       if (end) $("remix-empty").textContent = "No remix this time.";
       return showEarlier();
@@ -111,6 +115,12 @@ async function showRemix(remix) {
   $("remix-caption").textContent = `Remix · ${wording}, seed ${told.choices.seed}`;
   await load("remix", blob);
   player.hear("remix");
+  // Whoever hears its beginning already goes on hearing it, from where it is.
+  const heard = early.end();
+  if (heard !== null) {
+    await player.seek(heard);
+    await player.play();
+  }
   offerDownload(told, blob);
   $("papers").hidden = false;
   await Promise.all([verify(blob), showEarlier()]);
@@ -180,5 +190,5 @@ $("sign-in-form").addEventListener("submit", guarded((event) => {
   $("sign-in-token").value = "";
   return start();
 }));
-window.reprise = { player }; // For tests and the curious: the clock and the gains.
+window.reprise = { player, early }; // For tests and the curious: the clock and the gains.
 guarded(start)();

@@ -22,6 +22,7 @@ def test_figures_are_those_of_the_round() -> None:
     seen = Round(
         seconds=120.0,
         queued=[1.0, 2.0, 3.0, 4.0],
+        first_sound=[3.0, 4.0, 5.0, 6.0],
         published=[10.0, 20.0, 30.0, 40.0],
         model_seconds=60.0,
         memory=[100, 300, 200, 250],
@@ -29,6 +30,7 @@ def test_figures_are_those_of_the_round() -> None:
     made = figures(seen, ONE_BY_ONE)
     assert made["jobs_a_minute"] == 2.0
     assert made["queued_s"] == {"p50": 2.0, "p95": 4.0}
+    assert made["first_sound_s"] == {"p50": 4.0, "p95": 6.0}
     assert made["published_s"] == {"p50": 20.0, "p95": 40.0}
     assert made["model_busy_share"] == 0.5
     assert (made["memory_first_tenth"], made["memory_last_tenth"]) == (100, 250)
@@ -47,6 +49,7 @@ def test_every_job_is_made_and_measured(
     assert (made["worker_jobs"], made["engine_rows"]) == (4, 96)
     assert made["jobs_a_minute"] > 0
     assert 0 <= made["queued_s"]["p50"] <= made["queued_s"]["p95"] <= made["published_s"]["p95"]
+    assert 0 < made["first_sound_s"]["p50"] < made["published_s"]["p50"]
     assert 0 < made["model_busy_share"] <= 1
     assert made["memory_last_tenth"] > 0
     assert "asked for at once" in capsys.readouterr().out
