@@ -57,6 +57,7 @@ from service.settings import Settings
 from service.templates.capability import cards_of, check_capability, check_controls, check_stems
 from service.templates.choices import Choices, check_choices, choices_sha256
 from service.templates.models import Template, TemplateVersion
+from service.templates.servable import check_servable
 from service.templates.versions import get_version
 
 __all__ = [
@@ -119,8 +120,9 @@ def admit(
     """Let one remix through, and mint its job token; the caller's transaction takes the quota.
 
     Without `version` the newest one with an open grant counts. Raises `NotFound`,
-    `ChoiceOutsideTemplate`, `PartNotSupported`, or a refusal of `service.consent.refusals`; who
-    has no share of the track is not told what it says of the parties.
+    `ChoiceOutsideTemplate`, `PartNotSupported`, `LengthNotSupported`, what the registry says of a
+    checkpoint, or a refusal of `service.consent.refusals`; who has no share of the track is not
+    told what it says of the parties.
     """
     known = _known_template(session, template_id, version)
     with (
@@ -220,7 +222,8 @@ def admit_preview(
     The choices must lie within its terms, and adapters have their own consent; quotas, territories
     and dates bind listeners only. Raises `NotFound` for everybody but an owner, `TrackNotReady`,
     `TrackHeld`, `VersionDiscarded`, `PreviewsExhausted`, `ChoiceOutsideTemplate`,
-    `PartNotSupported`, or what `service.consent.training.adapters` raises.
+    `PartNotSupported`, `LengthNotSupported`, what the registry says of a checkpoint, or what
+    `service.consent.training.adapters` raises.
     """
     with deciding(
         session,
@@ -605,6 +608,7 @@ def _settled(made: TemplateVersion, track: Track, choices: Choices) -> Choices:
     check_capability(terms)
     check_controls(terms, settled.controls)
     check_stems(terms, {stem.name for stem in track.stems})
+    check_servable(terms, track.duration_seconds, settled.tempo_percent)
     return settled
 
 

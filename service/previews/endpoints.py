@@ -36,9 +36,10 @@ ASK_PROBLEMS: dict[int | str, dict[str, Any]] = {
     409: problem("`version-discarded`, `track-not-ready`, `track-held`"),
     422: problem(
         "`choice-outside-template`, `idempotency-key-reused`, `part-not-supported`, "
-        "`invalid-request`"
+        "`length-not-supported`, `invalid-request`"
     ),
     429: problem("`queue-full`: try again after `Retry-After` seconds"),
+    500: problem("`checkpoint-invalid`, `checkpoint-hash-mismatch`: nothing was queued or counted"),
 }
 
 

@@ -30,9 +30,10 @@ ASK_PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: problem("`not-found`: no such template"),
     422: problem(
         "`choice-outside-template`, `idempotency-key-reused`, `part-not-supported`, "
-        "`invalid-request`"
+        "`length-not-supported`, `invalid-request`"
     ),
     429: problem("`queue-full`: try again after `Retry-After` seconds"),
+    500: problem("`checkpoint-invalid`, `checkpoint-hash-mismatch`: nothing was queued or counted"),
 }
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events until the final one.", "content": {"text/event-stream": {}}}

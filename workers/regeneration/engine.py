@@ -281,6 +281,14 @@ class Engine:
                 "candidates",
                 f"{request.candidates} take {rows} rows, this engine has {self.decoder.rows}",
             )
+        frames = -(-request.context.shape[1] // self.codec.hop)
+        longest = config.prefix_length + min(frames, config.window) + config.codebooks - 1
+        if longest > self._batch.cache.positions:
+            raise InvalidGenerationRequest(
+                "context",
+                f"a window of it takes {longest} positions of the cache, this engine has"
+                f" {self._batch.cache.positions}",
+            )
         handle = Handle(request)
         with self._lock:
             if self._closed:

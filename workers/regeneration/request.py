@@ -6,18 +6,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from checkpoints.limits import (
+    HIGHEST_TEMPERATURE,
+    LARGEST_TOP_K,
+    LONGEST_S,
+    MOST_GUIDANCE,
+    SHORTEST_S,
+)
 from workers.regeneration.codecs import Codec
 from workers.regeneration.conditioning import FRAME_RATE
 from workers.regeneration.controls import CONTROLS, ControlValue, UnknownControl, row_of
 from workers.regeneration.guidance import Sampling
 from workers.regeneration.model import GeneratorConfig
 
-# The longest track (15 minutes) at the slowest tempo a template may allow (-25 %), and rounding.
-SHORTEST_S, LONGEST_S = 1.0, 20 * 60.0 + 1.0
 MOST_CANDIDATES = 16
-MOST_GUIDANCE = 20.0
-HIGHEST_TEMPERATURE = 5.0
-LARGEST_TOP_K = 65_536
 
 
 class InvalidGenerationRequest(ValueError):
@@ -84,8 +86,17 @@ class Generation:
 
 
 def _check_number(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+    sound = isinstance(value, int | float) and not isinstance(value, bool)
+    if not sound or not math.isfinite(value) or not low <= value <= high:
         raise InvalidGenerationRequest(name, f"must lie in {low:g}..{high:g}, not {value}")
+
+
+def _check_whole_number(name: str, value: int, low: int, high: int) -> None:
+    # A number with a fraction, or one of another library, would fail long after the submit.
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidGenerationRequest(
+            name, f"must be a whole number in {low}..{high}, not {value!r}"
+        )
 
 
 def _check_context(context: Tensor, sample_rate: int) -> None:
@@ -146,15 +157,12 @@ def check(request: GenerationRequest, config: GeneratorConfig, codec: Codec) -> 
         known = ", ".join(config.styles)
         raise InvalidGenerationRequest("style", f"{request.style!r} is not one of: {known}")
     _check_controls(request, config)
-    if isinstance(request.seed, bool) or not 0 <= request.seed < 2**63:
-        raise InvalidGenerationRequest("seed", f"must lie in 0..2^63-1, not {request.seed}")
-    if isinstance(request.candidates, bool) or not 1 <= request.candidates <= MOST_CANDIDATES:
-        raise InvalidGenerationRequest(
-            "candidates", f"must lie in 1..{MOST_CANDIDATES}, not {request.candidates}"
-        )
+    _check_whole_number("seed", request.seed, 0, 2**63 - 1)
+    _check_whole_number("candidates", request.candidates, 1, MOST_CANDIDATES)
     sampling = request.sampling or config.sampling
     _check_number("guidance_context", sampling.guidance_context, 0.0, MOST_GUIDANCE)
     _check_number("guidance_style", sampling.guidance_style, 0.0, MOST_GUIDANCE)
     _check_number("temperature", sampling.temperature, 0.0, HIGHEST_TEMPERATURE)
-    _check_number("top_k", sampling.top_k, 0, LARGEST_TOP_K)
+    _check_whole_number("top_k", sampling.top_k, 0, LARGEST_TOP_K)
+    _check_number("top_p", sampling.top_p, 0.0, 1.0)
     _check_kept(request, config, -(-request.context.shape[1] * FRAME_RATE // codec.sample_rate))

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from checkpoints import registry
 from checkpoints.card import Card, read_card
+from checkpoints.errors import CheckpointInvalid
+from checkpoints.fitting import require_fitting
 from service.consent.refusals import ConsentMissing, ConsentRevoked
 from service.consent.training.adapters import AdapterExists, record_adapter
 from service.errors import InvalidRequest
@@ -61,6 +63,22 @@ def test_a_catalogue_that_all_signed_for_becomes_an_adapter(
     row = atelier.adapter(card.name)
     assert (row.state, row.digest) == ("ready", card.digest)
     assert not run_folder(atelier.settings, card.name).exists(), "no trace of the audio stays"
+
+
+def test_an_adapter_that_does_not_fit_its_card_is_known_without_loading_it(
+    atelier: Atelier, ada: Owner
+) -> None:
+    card = atelier.trained(atelier.grant(ada))
+    require_fitting(card)
+    with pytest.raises(CheckpointInvalid, match="the card names the styles another's"):
+        require_fitting(replace(card, styles=("another's",)))
+    path = registry.folder(card) / WEIGHTS
+    state = load_file(path)
+    name = next(each for each in sorted(state) if each.endswith("fc1.lora_B.weight"))
+    save_file({**state, name: state[name][:-1].clone()}, path)
+    spec = replace(card.files[WEIGHTS], bytes=path.stat().st_size)
+    with pytest.raises(CheckpointInvalid, match=f"{card.name}: {name} is"):
+        require_fitting(replace(card, files={**card.files, WEIGHTS: spec}))
 
 
 def test_without_every_signature_nothing_is_read(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from generator_fixtures import ClickCodec, clicks, tiny_generator
 
-from workers.regeneration.batch import Ended, sampled
+from workers.regeneration.batch import Batch, Ended, sampled
 from workers.regeneration.conditioning import context_features
 from workers.regeneration.decoder.decoder import Decoder
 from workers.regeneration.engine import (
@@ -269,7 +269,10 @@ NAN_CONTEXT[0, 100] = float("nan")
     ("field", "changes"),
     [
         ("candidates", {"candidates": 0}),
+        ("candidates", {"candidates": -1}),
         ("candidates", {"candidates": 17}),
+        ("candidates", {"candidates": 1.5}),
+        ("candidates", {"candidates": True}),
         ("style", {"style": "polka"}),
         ("density", {"density": "loud"}),
         ("fills", {"fills": "yes"}),
@@ -285,7 +288,13 @@ NAN_CONTEXT[0, 100] = float("nan")
         ("guidance_style", {"sampling": Sampling(guidance_style=float("inf"))}),
         ("guidance_context", {"sampling": Sampling(guidance_context=-1.0)}),
         ("temperature", {"sampling": Sampling(temperature=-0.1)}),
+        ("temperature", {"sampling": Sampling(temperature=float("nan"))}),
         ("top_k", {"sampling": Sampling(top_k=-1)}),
+        ("top_k", {"sampling": Sampling(top_k=2.5)}),  # type: ignore[arg-type]
+        ("top_p", {"sampling": Sampling(top_p=float("nan"))}),
+        ("top_p", {"sampling": Sampling(top_p=float("inf"))}),
+        ("top_p", {"sampling": Sampling(top_p=1.5)}),
+        ("top_p", {"sampling": Sampling(top_p=-0.5)}),
         ("kept_codes", {"kept_codes": torch.zeros(3, 125, dtype=torch.int64)}),
         (
             "kept_codes",
@@ -348,6 +357,18 @@ def test_more_rows_than_there_are_is_refused_when_it_is_asked() -> None:
     assert refusal.value.field == "candidates"
     assert engine.submit(request(1.0, candidates=1)).result(60).codes.shape == (3, 50)
     engine.close()
+
+
+def test_a_request_longer_than_the_cache_is_refused_when_it_is_asked(engine: Engine) -> None:
+    config = engine.generator.config
+    longest = config.prefix_length + config.window + config.codebooks - 1
+    engine._batch = Batch(engine.decoder, longest - 1)
+    with pytest.raises(InvalidGenerationRequest, match=f"takes {longest} positions") as refusal:
+        engine.submit(request(2.5))
+    assert refusal.value.field == "context"
+    assert engine.idle
+    engine._batch = Batch(engine.decoder, longest)
+    assert engine.submit(request(2.5)).result(60).codes.shape == (3, 125)
 
 
 def test_closing_ends_what_runs_and_what_waits_and_the_thread() -> None:
