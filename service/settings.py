@@ -94,7 +94,18 @@ class Settings(BaseSettings):
         4 * 1024**3,
         ge=1,
         description="What the keys and values of a generator's rows may take; there are fewer "
-        "rows where they would take more.",
+        "rows where they would take more. A GPU gives all of it to each generator at once.",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where separation and generation compute: cpu, cuda, cuda:1, or auto: CUDA "
+        "where there is one.",
+    )
+    engine_device: str | None = Field(
+        None,
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where generation computes, if not where `device` says.",
     )
     engine_precision: Literal["float32", "bfloat16", "int8"] = Field(
         "float32", description="Of a generator's weights while it samples."

@@ -47,11 +47,18 @@ class Models:
 
     :param engine: what the operator chose of engines.
     :param idle_seconds: a model that nobody asked for so long is forgotten by `unload_idle`.
+    :param device: of all models: "auto" is CUDA where there is one, else the CPU.
+    :param engine_device: of engines, where they are to be elsewhere.
     """
 
     def __init__(
-        self, engine: "EngineOptions | None" = None, idle_seconds: float = math.inf
+        self,
+        engine: "EngineOptions | None" = None,
+        idle_seconds: float = math.inf,
+        device: str = "auto",
+        engine_device: str | None = None,
     ) -> None:
+        self._device, self._engine_device = device, engine_device or device
         self._engine_options: EngineOptions = engine or {}
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
@@ -62,10 +69,11 @@ class Models:
     def separator(self, permit: Permit, name: str, *, commercial: bool) -> "Separator":
         """The separator of a card."""
         # Imported on first use: torch takes seconds, and ingestion does without.
+        from workers.devices import device_of
         from workers.separation import load_separator
 
         checkpoint = open_named(permit, name, commercial=commercial)
-        return self._once(checkpoint, lambda: load_separator(checkpoint))
+        return self._once(checkpoint, lambda: load_separator(checkpoint, device_of(self._device)))
 
     def engine(self, permit: Permit, name: str, *, commercial: bool) -> "Engine":
         """The generator or adapter of a card, and its codec, behind an engine for many jobs."""
@@ -78,12 +86,18 @@ class Models:
         codec = open_named(permit, required, commercial=commercial)
 
         def load() -> "Engine":
+            options = self._options()
             with _as_its_card_says(name):
-                engine = load_engine(generator.files, codec.files, **self._engine_options)
+                engine = load_engine(generator.files, codec.files, **options)
                 _check_card(engine, generator.card)
                 return engine
 
         return self._once(generator, load)
+
+    def _options(self) -> "EngineOptions":
+        from workers.devices import device_of
+
+        return {**self._engine_options, "device": device_of(self._engine_device)}
 
     def adapted(self) -> list[Mapping[str, int]]:
         """The training grants, with their generations, of every adapter that is loaded."""
@@ -145,10 +159,9 @@ class Models:
         codec = open_named(permit, required, commercial=commercial)
 
         def load() -> "Engine":
+            options = self._options()
             with _as_its_card_says(name):
-                engine = load_adapted_engine(
-                    base.files, adapter.files, codec.files, **self._engine_options
-                )
+                engine = load_adapted_engine(base.files, adapter.files, codec.files, **options)
                 _check_card(engine, adapter.card)
                 return engine
 

@@ -43,6 +43,8 @@ class Workplace:
                     "precision": settings.engine_precision,
                 },
                 settings.model_idle_seconds,
+                settings.device,
+                settings.engine_device,
             ),
         )
 

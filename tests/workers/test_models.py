@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from checkpoints import registry
 from checkpoints.errors import CheckpointInvalid
 from service.permit import Permit
+from service.settings import Settings
 from tests.tiny_checkpoints import write_tiny_checkpoints
 from workers import models as models_module
+from workers.devices import DeviceAbsent
 from workers.models import Models
 from workers.regeneration.engine import Engine, EngineClosed
 from workers.regeneration.request import GenerationRequest
@@ -112,6 +115,32 @@ def test_the_operators_choice_reaches_the_engine(permit: Permit) -> None:
     assert (engine.load.rows, engine.decoder.precision) == (7, "bfloat16")
     assert engine.submit(asked(engine)).result(60).audio.isfinite().all()
     engine.close()
+
+
+def test_the_operators_device_is_that_of_all_models(permit: Permit) -> None:
+    models = Models(device="cpu")
+    engine = engine_of(models, permit)
+    separator = models.separator(permit, "tiny-separator", commercial=False)
+    assert {engine.decoder.device, engine.codec.device, separator.device} == {torch.device("cpu")}
+    engine.close()
+    there_is_none = f"cuda:{torch.cuda.device_count()}"
+    absent = Models(device=there_is_none)
+    with pytest.raises(DeviceAbsent):
+        engine_of(absent, permit)
+    with pytest.raises(DeviceAbsent):
+        engine_of(Models(device="cpu", engine_device=there_is_none), permit)
+    apart = Models(device=there_is_none, engine_device="cpu")
+    engine_of(apart, permit).close()
+    with pytest.raises(DeviceAbsent):
+        absent.separator(permit, "tiny-separator", commercial=False)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "meta", ""])
+def test_a_device_that_is_none_is_refused_in_the_settings(device: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(device=device)
+    with pytest.raises(ValidationError):
+        Settings(engine_device=device)
 
 
 def test_idle_models_are_looked_for_in_the_background(permit: Permit) -> None:

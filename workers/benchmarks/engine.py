@@ -1,14 +1,20 @@
 """The engine beside transformers and audiocraft: one table of frames a second.
 
-    reprise bench engine [--model bundled|small|cross|all] [--jobs 1,2,4,8,16] [--threads 1,2]
-                         [--precision float32,bfloat16,int8] [--frames N] [--json FILE]
+    reprise bench engine [--models bundled small cross medium large | all] [--jobs 1 2 4 8 16]
+                         [--threads 1 2] [--precision float32 bfloat16 int8] [--frames N]
+                         [--device cpu|cuda] [--step fixed|blocks] [--json FILE]
 
 All run the same weights with guidance 3 (two rows a job). transformers and audiocraft generate one
 sequence after the other, so their rate does not depend on the number of jobs; ours share a batch.
 The bundled model runs its drums' decoder behind a prefix of random states, as Melody does, and
 without the context that only ours can add to every frame. "small" has random weights of
 musicgen-small's width and depth (319 M) behind a prefix of twelve random states; "cross" looks at
-them as musicgen-small does (420 M). "all" are the first two.
+them as musicgen-small does (420 M); "medium" and "large" are the published ones' sizes, which look
+too. "all" are the first two. "tiny" is for trying the command itself.
+
+On a GPU ("--device cuda") ours takes steps of one width, captured as CUDA graphs, in bfloat16
+unless said otherwise; "--step fixed" takes the same steps, not captured, on a CPU. "peak" is what
+all tensors of the process took at most, the weights of all three systems among them (GPU alone).
 """
 
 import argparse
@@ -24,7 +30,7 @@ from typing import Any
 
 import torch
 
-from workers.benchmarks.engine_systems import BITS, Case
+from workers.benchmarks.engine_systems import BITS, MODELS, Case
 from workers.benchmarks.held_out import listed
 from workers.benchmarks.held_out_codes import cross_entropies, window_of
 from workers.benchmarks.rendering import render_held_out
@@ -32,18 +38,22 @@ from workers.benchmarks.weights import PARTS, Weights, open_engine
 from workers.regeneration.decoder.linear import Precision
 from workers.training.data.soundfont import RendererMissing
 
-FRAMES = {"bundled": 250, "small": 40, "cross": 40}
-"""Unless said otherwise: 5 s, and less than one of a model that is a hundred times larger."""
+FRAMES = {"bundled": 250, "tiny": 20}
+LARGE_FRAMES = 40
+"""Unless said otherwise: 5 s, and on a CPU less than one of models a hundred times larger."""
+FRAMES_PER_S = 50.0
 
 PIECES = 12
 _HEADINGS = (
     ("jobs", 5), ("frames/s", 10), ("ms a step", 11), ("x transf.", 11), ("x audiocr.", 11),
-    ("CPU: x t.", 11), ("CPU: x a.", 11), ("of floor", 10),
+    ("CPU: x t.", 11), ("CPU: x a.", 11), ("of floor", 10), ("audio s/s", 11), ("peak MB", 9),
 )  # fmt: skip
 
 
-def _listed(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+def _listed(given: str | Sequence[str]) -> list[str]:
+    """Of "1,2" and of "1 2"."""
+    texts = [given] if isinstance(given, str) else given
+    return [item.strip() for text in texts for item in text.split(",") if item.strip()]
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,26 +62,44 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=("bundled", "small", "cross", "all"), default="all")
-    parser.add_argument("--jobs", default="1,2,4,8,16", help="sequences of ours at once")
-    parser.add_argument("--threads", default="1,2", help="of the processor")
-    parser.add_argument("--precision", default=",".join(BITS))
+    parser.add_argument("--model", "--models", nargs="+", default=["all"], help=", ".join(MODELS))
+    parser.add_argument("--jobs", nargs="+", default="1,2,4,8,16", help="sequences at once")
+    parser.add_argument("--threads", nargs="+", help="of the processor; by default 1 and 2")
+    parser.add_argument("--precision", nargs="+", help=", ".join(BITS))
     parser.add_argument("--frames", type=int, help="of each sequence; by default as the model's")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved runs of everything")
     parser.add_argument("--device", default="cpu", help='"cuda" where there is one')
+    parser.add_argument("--step", choices=("fixed", "blocks"), help="by default the device's")
     parser.add_argument("--compiled", action="store_true", help="try torch.compile on theirs")
     parser.add_argument("--corpus", type=Path, help="held-out pieces; rendered where absent")
     parser.add_argument("--no-quality", action="store_true", help="no cross-entropy")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     options = parser.parse_args(argv)
-    options.jobs = [int(n) for n in _listed(options.jobs)]
-    options.threads = [int(n) for n in _listed(options.threads)]
-    options.precision = _listed(options.precision)
-    options.model = ["bundled", "small"] if options.model == "all" else [options.model]
-    unknown = set(options.precision) - set(BITS)
-    if unknown or not options.jobs or min([*options.jobs, *options.threads, options.rounds]) < 1:
-        parser.error(f"precisions are {', '.join(BITS)}; numbers start at 1")
+    gpu = not options.device.startswith("cpu")
+    options.jobs = _numbers(parser, options.jobs)
+    options.threads = _numbers(parser, options.threads or ("1" if gpu else "1,2"))
+    options.precision = _listed(options.precision or ("bfloat16" if gpu else list(BITS)))
+    options.model = _listed(options.model)
+    if options.model == ["all"]:
+        options.model = ["bundled", "small"]
+    unknown = {*options.precision} - {*BITS} | {*options.model} - {*MODELS}
+    few = not (options.jobs and options.threads and options.precision and options.model)
+    if unknown or few or min([*options.jobs, *options.threads, options.rounds]) < 1:
+        parser.error(
+            f"precisions are {', '.join(BITS)}; models {', '.join(MODELS)}; numbers start at 1"
+        )
     return options
+
+
+def _numbers(parser: argparse.ArgumentParser, given: str | Sequence[str]) -> list[int]:
+    try:
+        return [int(n) for n in _listed(given)]
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _frames(model: str, device: str) -> int:
+    return FRAMES.get(model, LARGE_FRAMES if device.startswith("cpu") else FRAMES["bundled"])
 
 
 def _measured(case: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +131,7 @@ def _shown(found: dict[str, Any]) -> str:
         f"{case['device']}, {case['threads']} thread{'s' if case['threads'] > 1 else ''}",
         f"{case['frames']} frames, {case['rounds']} rounds, load {load}",
         same[found["codes_agree"]],
+        f"steps: {found['steps']}" if "steps" in found else "",
     ]
     reads = (
         f"read at {machine['far'] / 1e9:.1f} GB/s from memory,"
@@ -120,7 +149,8 @@ def _shown(found: dict[str, Any]) -> str:
             f"{row['jobs']}", f"{row['frames_per_s']:.1f}", f"{row['ms_per_step']:.2f}",
             f"{row['wall_times_transformers']:.2f}", f"{row['wall_times_audiocraft']:.2f}",
             f"{row['cpu_times_transformers']:.2f}", f"{row['cpu_times_audiocraft']:.2f}",
-            f"{100 * row['share_of_floor']:.0f} %",
+            f"{100 * row['share_of_floor']:.0f} %", f"{row['frames_per_s'] / FRAMES_PER_S:.1f}",
+            f"{row['peak_bytes'] / 1e6:.0f}" if row.get("peak_bytes") else "-",
         )  # fmt: skip
         lines.append(
             f"  {row['system']:14}"
@@ -172,8 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; ends with 1 where a configuration failed."""
     options = _options(argv)
     cases = [
-        Case(model, threads, precision, tuple(options.jobs), options.frames or FRAMES[model],
-             options.rounds, options.device, options.compiled)
+        Case(model, threads, precision, tuple(options.jobs),
+             options.frames or _frames(model, options.device), options.rounds, options.device,
+             options.compiled, None if options.step is None else options.step == "fixed")
         for model in options.model
         for precision in options.precision
         for threads in options.threads
@@ -189,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             written["engine"].append(found)
             print(_shown(found) + "\n", flush=True)
-    if "bundled" in options.model and not options.no_quality:
+    if "bundled" in options.model and not options.no_quality and options.device == "cpu":
         try:
             written["quality"] = _quality(options.precision, options.corpus)
             print(_quality_shown(written["quality"]))

@@ -48,6 +48,19 @@ from transformers.models.musicgen_melody.configuration_musicgen_melody import ( 
 )
 
 GUIDANCE, TOP_K, TEXT = 3.0, 128, 12
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64},
+    "cross": {},
+    "medium": {
+        "hidden_size": 1536, "num_hidden_layers": 48, "num_attention_heads": 24, "ffn_dim": 6144
+    },
+    "large": {
+        "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32, "ffn_dim": 8192
+    },
+}  # fmt: skip
+"""Of decoders that look at what they are told, as the published ones; transformers' defaults are
+musicgen-small's."""
+MODELS = ("bundled", "small", *SIZES)
 BITS: dict[Precision, int] = {"float32": 32, "bfloat16": 16, "int8": 8}
 _AGREED = 12
 
@@ -56,7 +69,8 @@ _AGREED = 12
 class Case:
     """A configuration: what runs, in which precision, with how many threads.
 
-    ``compiled`` tries ``torch.compile`` on transformers' model too, which takes minutes.
+    ``compiled`` tries ``torch.compile`` on transformers' model too, which takes minutes. ``fixed``
+    is how our batch steps, ``None`` as the device has it.
     """
 
     model: str
@@ -67,14 +81,16 @@ class Case:
     rounds: int
     device: str = "cpu"
     compiled: bool = False
+    fixed: bool | None = None
 
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of a run by the clock and by the processor."""
+    """Seconds of a run by the clock and by the processor; most bytes of all tensors on a GPU."""
 
     wall: float
     cpu: float
+    peak: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,20 +112,24 @@ class Stock:
 
 
 def opened(case: Case) -> Stock:
-    """The bundled drums' decoder, or random weights of musicgen-small's size.
+    """The bundled drums' decoder, or random weights of a published decoder's size.
 
-    "small" reads what it is told as a prefix (319 M weights), "cross" looks at it as musicgen-small
-    does (420 M).
+    "small" reads what it is told as a prefix (319 M weights), the others look at it: "cross" as
+    musicgen-small does (420 M).
     """
     torch.manual_seed(0)
     model: Any
     if case.model == "bundled":
         generator = open_generator(Weights().files("reprise-drums"))
         model, length = generator.decoder, generator.config.prefix_length
-    elif case.model == "small":
-        model, length = MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig()), TEXT
     else:
-        model, length = MusicgenForCausalLM(MusicgenDecoderConfig()), TEXT
+        length = TEXT
+        # Billions of random numbers are drawn where they are needed.
+        with torch.device(case.device):
+            if case.model == "small":
+                model = MusicgenMelodyForCausalLM(MusicgenMelodyDecoderConfig())
+            else:
+                model = MusicgenForCausalLM(MusicgenDecoderConfig(**SIZES[case.model]))
     melody = isinstance(model, MusicgenMelodyForCausalLM)
     config = model.config
     model.generation_config.update(
@@ -234,13 +254,20 @@ class Ours:
         self._stock = stock
         self.how = f"batch, {case.precision}"
         self._decoder = Decoder(stock.model, 2 * max(case.jobs), case.precision)
+        positions = stock.told.shape[1] + max(case.frames, _AGREED) + stock.codebooks
+        self._batch = Batch(self._decoder, positions, fixed=case.fixed)
+        self._batch.prepare()
+
+    @property
+    def steps(self) -> str:
+        """How the batch steps, in words."""
+        return self._batch.steps
 
     @torch.inference_mode()
     def run(self, frames: int, jobs: int = 1, *, greedy: bool = False) -> Tensor:
         """Codes int64 [jobs, K, F]."""
-        stock, decoder = self._stock, self._decoder
         sequences = [self._sequence(frames, number, greedy) for number in range(jobs)]
-        batch = Batch(decoder, stock.told.shape[1] + frames + stock.codebooks)
+        batch = self._batch
         for sequence in sequences:
             batch.join(sequence)
         while batch.busy:
@@ -266,10 +293,14 @@ class Ours:
 
 def _timed(act: Callable[[], object], device: torch.device) -> Took:
     wait_for(device)
+    gpu = device.type == "cuda"
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(device)
     wall, cpu = time.perf_counter(), time.process_time()
     act()
     wait_for(device)
-    return Took(time.perf_counter() - wall, time.process_time() - cpu)
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    return Took(*took, torch.cuda.max_memory_allocated(device) if gpu else 0)
 
 
 def _best_settings(stock: Stock, case: Case, device: torch.device) -> tuple[str, dict[str, Any]]:
@@ -331,7 +362,8 @@ def measure(case: Case) -> dict[str, Any]:
     steps = case.frames + stock.codebooks - 1
     return {
         "case": asdict(case), "weights": weights, "settings": settings, "tried": tried,
-        "codes_agree": agree, "machine": asdict(machine), "load": os.getloadavg(),
+        "codes_agree": agree, "steps": ours.steps, "machine": asdict(machine),
+        "load": os.getloadavg(),
         "rows": _rows(case, took, steps, machine, weights),
     }  # fmt: skip
 
@@ -357,6 +389,7 @@ def _rows(
             "system": name.split()[0], "jobs": jobs, "frames_per_s": jobs * case.frames / wall,
             "ms_per_step": 1000 * wall / steps, "floor_ms": 1000 * floor,
             "share_of_floor": floor * steps / wall,
+            "peak_bytes": max(run.peak for run in runs),
             **{
                 f"{clock}_times_{other}": ratio(other, clock)
                 for other in ("transformers", "audiocraft") for clock in ("wall", "cpu")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workers.regeneration.decoder.cache import Block
 from workers.regeneration.decoder.decoder import Decoder
+from workers.regeneration.fixed_steps import FixedSteps
 from workers.regeneration.sampling import Sequence
 
 READ_AT_ONCE = 256
@@ -45,11 +46,15 @@ class Batch:
     Args:
         decoder: its ``rows`` are those of the batch.
         positions: the longest sequence, prefix included.
+        fixed: whether all rows take part in every step (see ``fixed_steps.py``) or the products
+            of those alone who step; by default where the decoder is on CUDA.
     """
 
-    def __init__(self, decoder: Decoder, positions: int) -> None:
+    def __init__(self, decoder: Decoder, positions: int, *, fixed: bool | None = None) -> None:
         self.decoder = decoder
         self.cache = decoder.cache(positions)
+        fixed = decoder.device.type == "cuda" if fixed is None else fixed
+        self._fixed = FixedSteps(decoder, self.cache) if fixed else None
         self._members: list[Member] = []
         self._ended: list[Ended] = []
 
@@ -57,6 +62,18 @@ class Batch:
     def busy(self) -> bool:
         """Whether anything is being sampled."""
         return bool(self._members)
+
+    @property
+    def steps(self) -> str:
+        """How it steps, in words: "blocks", "one width" or "one width, captured"."""
+        if self._fixed is None:
+            return "blocks"
+        return "one width, captured" if self._fixed.captured else "one width"
+
+    def prepare(self) -> None:
+        """Do now what would else keep the first who step waiting."""
+        if self._fixed is not None:
+            self._fixed.prepare()
 
     def check(self, rows: int, positions: int) -> None:
         """Raises ``TooLarge`` where no batch of this size will ever hold a sequence."""
@@ -79,6 +96,8 @@ class Batch:
         try:
             if told.looked_at is not None:
                 self.decoder.look_at(block, told.looked_at, told.looked_at_mask)
+            if self._fixed is not None:
+                self._fixed.join(block)
             embedded = self.decoder.embed(known.transpose(1, 2)) + sequence.added(known.shape[2])
             unread = torch.cat([told.prefix.to(embedded.dtype), embedded], dim=1)
         except Exception:
@@ -99,7 +118,9 @@ class Batch:
         running = [member for member in self._members if member.unread is None]
         for member in reading:
             self._try(member, self._read)
-        if running:
+        if running and self._fixed is not None:
+            self._step_fixed(self._fixed, running)
+        elif running:
             try:
                 made = self._step(running)
             # Nobody knows whose fault it was: each goes alone, and who fails then, ends.
@@ -146,6 +167,17 @@ class Batch:
             member.unread = None
             _take(member, states, self.decoder.logits(states))
 
+    def _step_fixed(self, steps: FixedSteps, members: list[Member]) -> None:
+        try:
+            found = steps.run([(m.sequence, m.block) for m in members])
+        # As above; who fails alone ends.
+        except Exception:  # noqa: BLE001
+            for member in members:
+                self._try(member, lambda m: _raise(*steps.run([(m.sequence, m.block)])))
+        else:
+            for member, error in zip(members, found, strict=True):
+                self._try(member, lambda _, error=error: _raise(error))
+
     def _step_alone(self, member: Member) -> None:
         for _, states, logits in self._step([member]):
             _take(member, states, logits)
@@ -161,6 +193,11 @@ class Batch:
 
 def _tell(member: Member) -> None:
     member.sequence.tell()
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def _take(member: Member, states: Tensor, logits: Tensor) -> None:

@@ -139,6 +139,7 @@ class EngineOptions(TypedDict, total=False):
     rows: int
     memory_bytes: int
     precision: Precision
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ class Engine:
         rows: of the batch. A job takes its guidance branches times its candidates.
         memory_bytes: of the keys and values of all rows; there are fewer where they take more.
         precision: of the decoder's weights, keys and values.
+        device: where generator, codec and the comparison of candidates compute, and the keys and
+            values are; by default where they are.
         wedged_s: after how many seconds without a step's end ``on_wedged`` is called.
         on_wedged: by default the process ends, so that its jobs' leases run out and others
             take them: a device that does not answer cannot be asked to stop.
@@ -200,6 +203,7 @@ class Engine:
         rows: int = ROWS,
         memory_bytes: int = MEMORY_BYTES,
         precision: Precision = "float32",
+        device: torch.device | None = None,
         wedged_s: float = WEDGED_S,
         on_wedged: Callable[[], None] = end_process,
     ) -> None:
@@ -209,8 +213,9 @@ class Engine:
                 f"the generator speaks {speaks[0]} codebooks of {speaks[1]} codes,"
                 f" the codec {codec.codebooks} of {codec.codebook_size}"
             )
-        self.generator = generator.eval()
-        self.codec = codec.eval()
+        device = codec.device if device is None else device
+        self.generator = generator.eval().to(device)
+        self.codec = codec.eval().to(device)
         config = generator.config
         positions = config.prefix_length + config.window + config.codebooks
         row_bytes = Decoder.row_bytes(generator.decoder, positions, precision)
@@ -219,6 +224,7 @@ class Engine:
         rows = min(rows, memory_bytes // row_bytes)
         self.decoder = Decoder(generator.decoder, rows, precision)
         self._batch = Batch(self.decoder, positions)
+        self._batch.prepare()
         self._handles: set[Handle] = set()
         self._asked: deque[_Asked] = deque()
         self._sampled: dict[Sequence, _Asked] = {}

@@ -26,7 +26,7 @@ def _nothing_told(window: Window, config: GeneratorConfig) -> Window:
     return replace(
         window,
         style=torch.full_like(window.style, len(config.styles)),
-        controls=torch.tensor(config.untold, dtype=torch.int64).expand_as(window.controls),
+        controls=window.controls.new_tensor(config.untold).expand_as(window.controls),
     )
 
 
@@ -77,6 +77,23 @@ def draw(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 def draws_of(sampling: Sampling, codebook_size: int) -> int:
     """How many codes a draw is among."""
     return min(sampling.top_k, codebook_size) if sampling.top_k else codebook_size
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """The next draw of a sequence, for who draws of many at once: views, nothing is copied.
+
+    Attributes:
+        noise: [B, K, draws].
+        cell: int64 [B, K], where what is drawn belongs.
+        free: bool [B, K], which of it is drawn; the others stay.
+        all_free: whether all are, known without asking the device.
+    """
+
+    noise: Tensor
+    cell: Tensor
+    free: Tensor
+    all_free: bool
 
 
 @dataclass(frozen=True)
@@ -222,6 +239,49 @@ class Sequence:
         cell.copy_(drawn)
         self._next += 1
         self.done = column == self._last
+
+    @property
+    def candidates(self) -> int:
+        """How many are drawn, B."""
+        return self._candidates
+
+    @property
+    def weights(self) -> Tensor:
+        """[branches, 1], of the guidance."""
+        return self._weights
+
+    @property
+    def sampling(self) -> Sampling:
+        """How codes are drawn."""
+        return self._sampling
+
+    @property
+    def draws(self) -> int:
+        """How many codes a draw is among."""
+        return self._noise.shape[-1]
+
+    def upcoming(self) -> Upcoming:
+        """The draw of the next column; :meth:`went` says that it was made."""
+        column = self._next
+        return Upcoming(
+            self._noise[:, column],
+            self._columns[:, :, column],
+            self._free[:, :, column],
+            self._all_free[column],
+        )
+
+    def scored(self, states: Tensor, logits: Tensor) -> Tensor:
+        """The model's logits for the next column, from the decoder's; as in :meth:`take`."""
+        return self._logits(states, logits, self._next - 1)
+
+    def not_finite(self) -> NonFiniteLogits:
+        """What :meth:`take` raises of logits that are not."""
+        return NonFiniteLogits(f"logits of column {self._next} are not finite")
+
+    def went(self) -> None:
+        """The next column has been drawn into its :meth:`upcoming` cell."""
+        self.done = self._next == self._last
+        self._next += 1
 
 
 @torch.inference_mode()

@@ -75,10 +75,14 @@ def generate_codes(
     frames, count = features.shape[1], request.candidates
     margin = config.margin
     padded = functional.pad(features, (margin, margin))
-    present = functional.pad(torch.ones(frames), (margin, margin))
+    device = features.device
+    present = functional.pad(torch.ones(frames, device=device), (margin, margin))
     style = len(config.styles) if request.style is None else config.styles.index(request.style)
     told = request.controls
-    controls = torch.tensor([row_of(n, told.get(n)) for n in config.controls], dtype=torch.int64)
+    controls = torch.tensor(
+        [row_of(n, told.get(n)) for n in config.controls], dtype=torch.int64, device=device
+    )
+    # What is known of the song is planned with on the CPU; windows are sampled on the device.
     codes = torch.zeros(count, config.codebooks, frames, dtype=torch.int64)
     fixed = torch.zeros(frames, dtype=torch.bool)
     if request.kept_codes is not None and request.kept_mask is not None:
@@ -91,10 +95,10 @@ def generate_codes(
         window = Window(
             features=padded[None, :, seen].expand(count, -1, -1),
             present=present[None, seen].expand(count, -1),
-            style=torch.full((count,), style),
+            style=torch.full((count,), style, device=device),
             controls=controls.expand(count, -1),
-            kept_codes=codes[:, :, start:end],
-            kept_mask=fixed[None, start:end].expand(count, -1),
+            kept_codes=codes[:, :, start:end].to(device),
+            kept_mask=fixed[None, start:end].to(device).expand(count, -1),
         )
         earlier = total - int((~fixed).sum())
         made = functional.pad((~fixed[start:end]).cumsum(0), (1, 0)).tolist()
@@ -156,13 +160,16 @@ def generate(
     """Make a part: sample all candidates, decode them, return the one that fits best.
 
     ``listen`` hears the first candidate while it is being made.
+    Everything is computed where ``model`` and ``codec`` are; the request and the generation lie on
+    the CPU, and so do the generators of the random numbers: a device draws what the CPU draws.
 
     Raises:
         NonFiniteLogits: from the model.
         Exception: whatever ``advance`` raises, between two steps of the model.
     """
     samples = request.context.shape[1]
-    features = context_features(request.context, codec.sample_rate)[0]
+    context = request.context.to(codec.device)
+    features = context_features(context, codec.sample_rate)[0]
     # The last percent is decoding and ranking.
     early = None if listen is None else EarlySound(codec, samples, listen).look
     codes = generate_codes(
@@ -174,10 +181,10 @@ def generate(
         early or (lambda codes, known: None),
     )
     compared = _judged(request, codec.sample_rate)
-    judge = Judge(request.context[:, compared], codec.sample_rate)
+    judge = Judge(context[:, compared], codec.sample_rate)
     heard = []
     # One by one, and the best once more: the candidates of a long song do not fit in memory.
-    for candidate in codes:
+    for candidate in codes.to(codec.device):
         advance(0.99)
         heard.append(judge.hear(_decoded(codec, candidate, samples)[:, compared]))
     judged = ranked(model.config.part, heard, request.density)

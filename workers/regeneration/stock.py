@@ -62,6 +62,7 @@ class _Told:
 class StockGenerator:
     """A stock checkpoint that is ready to generate.
 
+    It computes where its weights are, and takes tensors from anywhere.
     Made by :func:`load_stock`. Its sequences run in a ``Batch`` over :attr:`decoder`, or alone in
     ``sampled``; one decoder serves any number of them.
 
@@ -98,7 +99,8 @@ class StockGenerator:
         Returns:
             float32 [B, S, text width].
         """
-        mask = torch.ones_like(tokens) if mask is None else mask
+        tokens = tokens.to(self.decoder.device)
+        mask = torch.ones_like(tokens) if mask is None else mask.to(tokens.device)
         states: Tensor = self._text_encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
         return states
 
@@ -169,14 +171,15 @@ class StockGenerator:
     def decode(self, codes: Tensor) -> Tensor:
         """Codes int64 [B, K, F] through the checkpoint's EnCodec, float32 [B, 1, T]."""
         _fits("codes", codes, (None, self.decoder.codebooks, None))
-        scales = [None] * len(codes)
+        scales, codes = [None] * len(codes), codes.to(self.decoder.device)
         audio: Tensor = self._audio_encoder.decode(codes[None], audio_scales=scales).audio_values
         return audio.float()
 
     def _told(self, states: Tensor, mask: Tensor | None, chroma: Tensor | None) -> _Told:
         _fits("states", states, (None, None, self._text_width))
-        if mask is None:
-            mask = torch.ones(states.shape[:2], device=states.device)
+        device = self.decoder.device
+        states = states.to(device)
+        mask = torch.ones(states.shape[:2], device=device) if mask is None else mask.to(device)
         _fits("mask", mask, tuple(states.shape[:2]))
         if not self.melody and bool((mask == 0).all(dim=1).any()):
             raise ValueError("mask: a text of which nothing counts cannot be looked at")
@@ -189,7 +192,7 @@ class StockGenerator:
         if chroma is None:
             chroma = self._no_melody(len(states), 1)
         _fits("chroma", chroma, (len(states), None, self._chroma_bins))
-        return _Told(text, mask.bool(), chroma)
+        return _Told(text, mask.bool(), chroma.to(device))
 
     def _with_nothing(self, told: _Told) -> _Told:
         chroma = told.chroma

@@ -77,7 +77,9 @@ class Separator:
     batcher: Batcher = field(repr=False)
 
 
-def load_separator(checkpoint: OpenCheckpoint, device: str | None = None) -> Separator:
+def load_separator(
+    checkpoint: OpenCheckpoint, device: torch.device | str | None = None
+) -> Separator:
     """Build the model of an opened checkpoint, in float32.
 
     :param device: a torch device; default CUDA where there is one.

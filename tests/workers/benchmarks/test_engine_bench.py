@@ -12,10 +12,18 @@ sys.path.append(str(Path(__file__).parents[1] / "regeneration"))
 from generator_fixtures import tiny_generator, window_of
 
 from workers.benchmarks import engine
-from workers.benchmarks.engine_systems import Case, Took, _rows
+from workers.benchmarks.engine_systems import SIZES, Case, Took, _rows
 from workers.benchmarks.held_out_codes import cross_entropies
 from workers.benchmarks.machine import Machine
 from workers.regeneration.delay import delay, undelay
+from workers.regeneration.torchaudio_stub import make_torchaudio_importable
+
+make_torchaudio_importable()
+
+from transformers import MusicgenForCausalLM  # noqa: E402
+from transformers.models.musicgen.configuration_musicgen import (  # noqa: E402
+    MusicgenDecoderConfig,
+)
 
 
 def test_cross_entropy_step_by_step_is_that_of_the_full_forward_pass() -> None:
@@ -84,7 +92,54 @@ def test_a_table_is_printed_and_written_and_a_failure_is_told(
     assert len(json.loads(file.read_text())["engine"]) == 1
 
 
-@pytest.mark.parametrize("given", [["--jobs", ""], ["--precision", "float8"], ["--threads", "0"]])
+def test_the_command_for_a_gpu_says_all_that_is_needed() -> None:
+    sizes = ["bundled", "small", "medium", "large"]
+    jobs = ["1", "2", "4", "8", "16", "32", "64"]
+    given = engine._options(["--device", "cuda", "--models", *sizes, "--jobs", *jobs])
+    assert (given.model, given.jobs) == (sizes, [1, 2, 4, 8, 16, 32, 64])
+    assert (given.precision, given.threads, given.step) == (["bfloat16"], [1], None)
+    assert {engine._frames(model, "cuda") for model in sizes} == {250}
+
+
+@pytest.mark.parametrize(
+    ("size", "weights"), [("cross", 0.42e9), ("medium", 1.8e9), ("large", 3.2e9)]
+)
+def test_the_sizes_are_those_of_the_published_decoders(size: str, weights: float) -> None:
+    with torch.device("meta"):
+        model = MusicgenForCausalLM(MusicgenDecoderConfig(**SIZES[size]))
+    assert sum(w.numel() for w in model.parameters()) == pytest.approx(weights, rel=0.03)
+
+
+def test_the_command_runs_the_steps_of_a_gpu_on_a_cpu(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """All of it but the device: the same weights in three systems, one table."""
+    pytest.importorskip("audiocraft")
+    file = tmp_path / "engine.json"
+    given = ["--models", "tiny", "--jobs", "1", "3", "--threads", "1", "--rounds", "1",
+             "--precision", "float32", "--frames", "12", "--step", "fixed"]  # fmt: skip
+    assert engine.main([*given, "--json", str(file)]) == 0
+    (found,) = json.loads(file.read_text())["engine"]
+    assert found["codes_agree"] is True
+    assert found["case"]["fixed"] is True
+    assert [(row["system"], row["jobs"]) for row in found["rows"]] == [
+        ("transformers", 1), ("audiocraft", 1), ("ours", 1), ("ours", 3)
+    ]  # fmt: skip
+    told = capsys.readouterr().out
+    for column in ("audio s/s", "of floor", "peak MB", "steps: one width"):
+        assert column in told
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--jobs", ""],
+        ["--precision", "float8"],
+        ["--threads", "0"],
+        ["--models", "huge"],
+        ["--jobs", "many"],
+    ],
+)
 def test_nonsense_is_refused(given: list[str]) -> None:
     with pytest.raises(SystemExit):
         engine.main(given)

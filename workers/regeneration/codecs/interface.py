@@ -20,6 +20,9 @@ class Codec(nn.Module):
     `f * hop` up to `(f + 1) * hop`, `hop = sample_rate / frame_rate`: codes and audio never drift
     apart. Codebooks are ordered from coarse to fine, and `decode` takes any leading number of them.
 
+    It computes where its weights are; what it is given may lie elsewhere, and what it answers lies
+    where that lay.
+
     Rows of a batch are worked on one by one: no row's result depends on what shared its batch, and
     memory is bounded by the longest.
 
@@ -45,6 +48,12 @@ class Codec(nn.Module):
     def is_encoding(self, name: str) -> bool:
         """Whether a parameter or buffer, by its name in the state dict, takes part in `encode`."""
         return name.partition(".")[0] in self.encoding
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        tensors = (*self.parameters(), *self.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
 
     @property
     def hop(self) -> int:
@@ -82,8 +91,8 @@ class Codec(nn.Module):
         if not torch.isfinite(waveform).all():
             raise CodecError("the audio holds samples that are not finite")
         frames = math.ceil(waveform.shape[2] / self.hop)
-        whole = F.pad(waveform, (0, frames * self.hop - waveform.shape[2]))
-        return torch.cat([self._encode(row[None]) for row in whole])
+        whole = F.pad(waveform, (0, frames * self.hop - waveform.shape[2])).to(self.device)
+        return torch.cat([self._encode(row[None]) for row in whole]).to(waveform.device)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -104,7 +113,8 @@ class Codec(nn.Module):
             )
         if int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size:
             raise CodecError(f"codes must lie in 0..{self.codebook_size - 1}")
-        return torch.cat([self._decode(row[None]) for row in codes])
+        there = codes.to(self.device)
+        return torch.cat([self._decode(row[None]) for row in there]).to(codes.device)
 
     def decode_span(self, codes: Tensor, first: int, end: int) -> Tensor:
         """The sound of some frames, as the whole decode has it.

@@ -64,6 +64,11 @@ class KeyValues:
         return self.rows - sum(block.rows for block in self._owned)
 
     @property
+    def owned(self) -> tuple[Block, ...]:
+        """The blocks that are owned, in the order of their rows."""
+        return tuple(self._owned)
+
+    @property
     def bytes(self) -> int:
         """Of all rows, in use or not."""
         return sum(t.numel() * t.element_size() for t in self.both)

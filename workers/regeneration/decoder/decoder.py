@@ -110,7 +110,10 @@ class Decoder:
         self._layers = [self._layer(layer) for layer in inner.layers]
         self._final = self._norm(inner.layer_norm)
         self._heads = self._product(torch.cat(list(model.lm_heads.parameters())))
-        self.least_rows = least_rows(self._products, rows, precision, self.device)
+        # On a GPU every step has this width anyway (see graphed.py).
+        self.least_rows = rows
+        if self.device.type == "cpu":
+            self.least_rows = least_rows(self._products, rows, precision, self.device)
         if self.device.type == "cpu" and precision != "int8":
             self.least_rows = max(self.least_rows, FASTEST_ROWS)
 
@@ -126,6 +129,33 @@ class Decoder:
         return KeyValues(
             len(self._layers), self.rows, self.heads, positions, self.depth, self.dtype, self.device
         )
+
+    @property
+    def layers(self) -> Sequence[_Layer]:
+        """The layers' weights, for other ways to step."""
+        return self._layers
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has cross-attention."""
+        return self._layers[0].cross is not None
+
+    @property
+    def places(self) -> Tensor:
+        """[positions, width], what a position adds to an embedding."""
+        return self._places
+
+    def embedded(self, codes: Tensor) -> Tensor:
+        """As :meth:`embed`, int64 [M, K] -> [M, width], by two plain operations."""
+        return functional.embedding(codes + self._offsets, self._table).sum(dim=1)
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        """What the last layer gave [M, width] -> states [M, width]."""
+        return self._final(x)
+
+    def heads_of(self, states: Tensor) -> Tensor:
+        """States [M, width] -> scores [M, K * codebook_size] in the decoder's dtype, M given."""
+        return self._heads(states)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum of the codebooks' embeddings, int64 [..., K] -> [..., width]."""
