@@ -5,7 +5,6 @@ a job: nothing that goes wrong in one ends the engine or touches another.
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -33,6 +32,7 @@ from workers.regeneration.request import (
 )
 from workers.regeneration.sampling import Sequence
 from workers.regeneration.song import generate
+from workers.watchdog import WEDGED_S, Watchdog, end_process
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +54,11 @@ ROWS = 96
 MEMORY_BYTES = 4 * 1024**3
 """Of keys and values, unless said otherwise. Memory of rows that nobody ever had is not touched."""
 
-WEDGED_S = 120.0
-"""A step takes milliseconds; two minutes of nothing are no slow machine."""
-
 LOOK_S = 0.1
 """A job's thread looks so often at what there is to be heard."""
 
 LONG_WAIT_S = 1.0
 """A wait for rows that is worth a line in the log."""
-
-
-def end_process() -> None:
-    """End this process at once, with the status of a software failure (sysexits.h)."""
-    os._exit(os.EX_SOFTWARE)
 
 
 class GenerationCancelled(Exception):
@@ -232,17 +224,12 @@ class Engine:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._at_once = threading.Semaphore(AT_ONCE)
-        self._beat: float | None = None
+        self._watchdog = Watchdog(config.part, wedged_s, on_wedged)
         self._busy_s = 0.0
         self._thread = threading.Thread(
             target=self._drive, name=f"engine-{config.part}", daemon=True
         )
-        self._watchdog = threading.Thread(
-            target=self._watch, args=(wedged_s, on_wedged), name=f"watchdog-{config.part}",
-            daemon=True,
-        )  # fmt: skip
         self._thread.start()
-        self._watchdog.start()
 
     @property
     def sample_rate(self) -> int:
@@ -393,11 +380,12 @@ class Engine:
         while True:
             with self._changed:
                 while not (self._asked or self._batch.busy or self._closed):
-                    self._beat = None
+                    self._watchdog.rest()
                     self._changed.wait()
-                begun = self._beat = time.monotonic()
+                self._watchdog.beat()
+                begun = time.monotonic()
                 if self._closed and not (self._asked or self._batch.busy):
-                    self._beat = None
+                    self._watchdog.rest()
                     return
                 self._admit()
             try:
@@ -436,20 +424,3 @@ class Engine:
                         "generation_waited",
                         extra={"seconds": round(waited, 1), "rows": asked.sequence.rows},
                     )
-
-    def _watch(self, wedged_s: float, on_wedged: Callable[[], None]) -> None:
-        look_s = min(1.0, wedged_s / 4)
-        seen, stood_s = self._beat, 0.0
-        while self._thread.is_alive():
-            beat = self._beat
-            # Looks are counted, not the clock: a process that was halted itself has not waited.
-            stood_s = stood_s + look_s if beat is not None and beat == seen else 0.0
-            seen = beat
-            if stood_s > wedged_s:
-                log.critical(
-                    "%s: no step has ended for %.0f s; the device does not answer",
-                    self.generator.config.part, wedged_s,
-                )  # fmt: skip
-                on_wedged()
-                return
-            self._thread.join(look_s)

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from workers.watchdog import WEDGED_S, Watchdog, end_process
+
 CUDA_WIDTH = 8
 """Segments in a batch on a GPU, at most."""
 CUDA_BYTES = 2 << 30
@@ -49,10 +51,22 @@ class Batcher:
     :param width: whole windows in a batch; what is missing of it is filled with silence.
     :param lanes: batches at once, each on a thread of its own with its share of the process's
         threads; 1 leaves the threads as they are.
+    :param name: of the model, for the log.
+    :param wedged_s: after how many seconds without a layer's begin or a batch's end `on_wedged` is
+        called; by default the process ends (see `workers/watchdog.py`).
     """
 
     def __init__(
-        self, model: nn.Module, device: torch.device, frames: int, *, width: int = 1, lanes: int = 1
+        self,
+        model: nn.Module,
+        device: torch.device,
+        frames: int,
+        *,
+        width: int = 1,
+        lanes: int = 1,
+        name: str = "separator",
+        wedged_s: float = WEDGED_S,
+        on_wedged: Callable[[], None] = end_process,
     ) -> None:
         self._model, self._device, self._frames = model, device, frames
         self._width, self._lanes = width, lanes
@@ -61,7 +75,8 @@ class Batcher:
         self._line: deque[_Waiting] = deque()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._serving = _Serving()
+        self._watchdog = Watchdog(name, wedged_s, on_wedged)
+        self._serving = _Serving(self._watchdog)
         for layer in model.modules():
             layer.register_forward_pre_hook(self._serving)
 
@@ -116,6 +131,7 @@ class Batcher:
         if not batch:
             return
         self._serving.batch = batch
+        self._watchdog.beat(threading.get_ident())
         try:
             with torch.inference_mode():
                 mix = torch.stack([waiting.window for waiting in batch])
@@ -128,6 +144,7 @@ class Batcher:
             for waiting in batch:
                 waiting.future.set_exception(error)
         finally:
+            self._watchdog.rest(threading.get_ident())
             self._serving.batch = []
 
     def _head(self) -> list[_Waiting]:
@@ -162,12 +179,15 @@ class Batcher:
 
 
 class _Serving(threading.local):
-    """What this thread's model is busy with; asked before every layer."""
+    """What this thread's model is busy with; asked before every layer, which is a sign of life."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchdog: Watchdog) -> None:
         self.batch: list[_Waiting] = []
+        self._watchdog = watchdog
 
     def __call__(self, *_: Any) -> None:
+        if self.batch:
+            self._watchdog.beat(threading.get_ident())
         if self.batch and all(waiting.abandoned for waiting in self.batch):
             raise Abandoned
 

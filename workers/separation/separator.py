@@ -133,7 +133,7 @@ def ready(model: Model, device: torch.device, name: str = "", digest: str = "") 
         name=name,
         digest=digest,
         whole=isinstance(model, HTDemucs),
-        batcher=Batcher(fitted, device, frames, width=width, lanes=lanes),
+        batcher=Batcher(fitted, device, frames, width=width, lanes=lanes, name=name or "separator"),
     )
 
 
