@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workers.regeneration.decoder.attention import attention_of
 from workers.regeneration.decoder.cache import Block, KeyValues
 from workers.regeneration.decoder.linear import (
     DTYPES,
@@ -236,29 +237,22 @@ class Decoder:
         where = torch.tensor(
             [row for b in blocks for row in range(b.first, b.first + b.rows)], device=self.device
         )
-        rows, sizes = len(at), [block.rows for block in blocks]
-        places = cache.places(where, at)
+        rows = len(at)
+        places, attention = cache.places(where, at), attention_of(cache, blocks)
         # Rows of nobody are kept through the step, so that no product has to add them.
         empty = max(0, self.least_rows - rows)
         x = embeddings.to(self.dtype) + self._places.index_select(0, at)
         x = functional.pad(x, (0, 0, 0, empty))
-        nothing = [x.new_zeros(empty, self.heads, 1, self.depth)] if empty else []
         for number, layer in enumerate(self._layers):
             made = self._times(layer.query_key_value, layer.self_norm(x))
             made = made.view(-1, 3, self.heads, self.depth)[:rows]
             cache.both[number].view(-1, self.depth).index_copy_(
                 0, places, made[:, 1:].reshape(-1, self.depth)
             )
-            keys, values = cache.keys[number], cache.values[number]
-            seen = [
-                functional.scaled_dot_product_attention(
-                    query[:, :, None],
-                    keys[block.span, :, : block.filled + 1],
-                    values[block.span, :, : block.filled + 1],
-                )
-                for query, block in zip(made[:, 0].split(sizes), blocks, strict=True)
-            ]
-            x = x + self._times(layer.out, torch.cat(seen + nothing).view(len(x), -1))
+            seen = attention(number, made[:, 0])
+            if empty:
+                seen = functional.pad(seen, (0, 0, 0, empty))
+            x = x + self._times(layer.out, seen)
             x = self._after_attention(layer, number, x, blocks, 1)
         for block in blocks:
             block.filled += 1
