@@ -4,7 +4,7 @@ Continuous batching (Orca, OSDI 2022): at every step boundary those who are done
 join; nobody waits for the longest. One thread drives it, so there is no lock here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from workers.regeneration.decoder.cache import Block
 from workers.regeneration.decoder.decoder import Decoder
 from workers.regeneration.fixed_steps import FixedSteps
-from workers.regeneration.sampling import Sequence
+from workers.regeneration.sampling import Sequence, drawn_together
 
 READ_AT_ONCE = 256
 """Row positions that one sequence reads at a step boundary; others wait for no more than these."""
@@ -30,6 +30,10 @@ class Member:
     sequence: Sequence
     block: Block
     unread: Tensor | None
+
+
+_Made = tuple[Member, Tensor, Tensor]
+"""A member with states [rows, width] and logits [rows, K, V] of its last position."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,11 @@ class Batch:
                 for member in running:
                     self._try(member, self._step_alone)
             else:
-                for member, states, logits in made:
-                    self._try(member, _take, states, logits)
+                kinds: dict[Hashable, list[_Made]] = {}
+                for each in made:
+                    kinds.setdefault(each[0].sequence.kind, []).append(each)
+                for alike in kinds.values():
+                    self._draw(alike)
         return self._ended
 
     def end(self, error: Exception) -> list[Ended]:
@@ -155,6 +162,17 @@ class Batch:
         self._members.remove(member)
         self.cache.give_back(member.block)
         self._ended.append(Ended(member.sequence, error))
+
+    def _draw(self, made: list[_Made]) -> None:
+        try:
+            drawn = drawn_together([(m.sequence, states, logits) for m, states, logits in made])
+        # As with a step: each goes alone.
+        except Exception:  # noqa: BLE001
+            for member, states, logits in made:
+                self._try(member, _take, states, logits)
+        else:
+            for (member, _, _), codes in zip(made, drawn, strict=True):
+                self._try(member, _place, codes)
 
     def _read(self, member: Member) -> None:
         if member.unread is None:
@@ -182,7 +200,7 @@ class Batch:
         for _, states, logits in self._step([member]):
             _take(member, states, logits)
 
-    def _step(self, members: list[Member]) -> list[tuple[Member, Tensor, Tensor]]:
+    def _step(self, members: list[Member]) -> list[_Made]:
         embedded = self.decoder.embed(torch.cat([m.sequence.newest() for m in members]))
         embedded = embedded + torch.cat([m.sequence.added()[:, 0] for m in members])
         states = self.decoder.step(self.cache, [m.block for m in members], embedded)
@@ -202,6 +220,10 @@ def _raise(error: Exception | None) -> None:
 
 def _take(member: Member, states: Tensor, logits: Tensor) -> None:
     member.sequence.take(states, logits)
+
+
+def _place(member: Member, codes: Tensor) -> None:
+    member.sequence.place(codes)
 
 
 def sampled(

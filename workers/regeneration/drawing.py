@@ -33,7 +33,7 @@ class _Alike:
         """Guided logits [N, K, V]."""
         branches = len(self.weights)
         each = [
-            sequence.scored(states[span], logits[span]).unflatten(0, (branches, -1))
+            sequence.scores(states[span], logits[span]).view(branches, -1, *logits.shape[1:])
             for sequence, span in zip(self.sequences, self.spans, strict=True)
         ]
         return (self.weights * torch.cat(each, dim=1)).sum(dim=0)

@@ -77,13 +77,13 @@ def cancelling(sequence: Sequence, step: int) -> None:
 
 def watch(sequence: Sequence, seen: list[tuple[Sequence, int, Tensor]]) -> None:
     """Write down the decoder's logits [rows, K, V] of every column that is drawn."""
-    take = sequence.take
+    scores = sequence.scores
 
-    def taking(states: Tensor, logits: Tensor) -> None:
+    def scored(states: Tensor, logits: Tensor) -> Tensor:
         seen.append((sequence, sequence._next, logits))
-        take(states, logits)
+        return scores(states, logits)
 
-    sequence.take = taking  # type: ignore[method-assign]
+    sequence.scores = scored  # type: ignore[method-assign]
 
 
 def run(batch: Batch, joining: list[tuple[int, Sequence]]) -> dict[Sequence, Ended]:

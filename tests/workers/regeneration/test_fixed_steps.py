@@ -116,18 +116,13 @@ def run(batch: Batch, joining: list[tuple[int, Sequence]]) -> dict[Sequence, End
 
 def watch(sequence: Sequence, seen: list[Tensor]) -> None:
     """Write down the guided model's logits of every column, in order."""
-    scored, take = sequence.scored, sequence.take
+    scores = sequence.scores
 
     def scoring(states: Tensor, logits: Tensor) -> Tensor:
         seen.append(logits.clone())
-        return scored(states, logits)
+        return scores(states, logits)
 
-    def taking(states: Tensor, logits: Tensor) -> None:
-        seen.append(logits.clone())
-        take(states, logits)
-
-    sequence.scored = scoring  # type: ignore[method-assign]
-    sequence.take = taking  # type: ignore[method-assign]
+    sequence.scores = scoring  # type: ignore[method-assign]
 
 
 def test_jobs_that_join_and_leave_get_the_logits_and_codes_of_the_blockwise_step(

@@ -104,6 +104,27 @@ def test_draws_among_the_likeliest_follow_their_distribution() -> None:
     assert counts.tolist() == pytest.approx([0, 0.7311, 0.2689, 0], abs=0.015)
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+@pytest.mark.parametrize("steps", [0, 4])
+def test_codes_are_those_of_their_ranks_however_many_have_one_score(
+    top_p: float, steps: int
+) -> None:
+    """Whole steps make equal scores as bfloat16 does: the ranks' codes are still topk's."""
+    logits = 3.0 * torch.randn(50, 3, 40, generator=generators(1)[0])
+    if steps:
+        logits = (steps * logits).round() / steps
+    noise = torch.empty(50, 3, 12).exponential_(generator=generators(2)[0])
+    likeliest, codes = logits.topk(12, dim=-1)
+    shares = torch.softmax(likeliest / 0.8, dim=-1)
+    shares = shares.where(shares.cumsum(dim=-1) - shares < top_p, 0.0)
+    expected = codes.gather(-1, (shares / noise).argmax(dim=-1, keepdim=True))[..., 0]
+    sampling = Sampling(temperature=0.8, top_k=12, top_p=top_p)
+    assert torch.equal(draw(logits, noise, sampling), expected)
+    # Nor does it matter who is drawn for at the same time.
+    alone = [draw(*each, sampling) for each in zip(logits.split(1), noise.split(1), strict=True)]
+    assert torch.equal(torch.cat(alone), expected)
+
+
 def test_nothing_is_computed_behind_the_last_frame_that_is_not_kept() -> None:
     model = tiny_generator()
     window = window_of(model, batch=1, frames=30)

@@ -77,6 +77,10 @@ class KeyValues:
         self.values = [layer[1] for layer in self.both]
         self.rows, self.heads, self.positions, self.depth = rows, heads, positions, depth
         self.dtype, self.device = dtype, device
+        # Of a row's first place: where each head's keys, then each head's values lie.
+        which = torch.arange(2, device=device) * (rows * heads * positions)
+        head = torch.arange(heads, device=device) * positions
+        self._within = (which[:, None] + head).flatten()
         self._owned: list[Block] = []
 
     @property
@@ -104,10 +108,8 @@ class KeyValues:
         Returns:
             int64 [M * 2 * heads], of each row first the keys' heads, then the values'.
         """
-        head = torch.arange(self.heads, device=rows.device) * self.positions
-        which = torch.arange(2, device=rows.device) * (self.rows * self.heads * self.positions)
         first = rows * (self.heads * self.positions) + at
-        return (first[:, None, None] + which[:, None] + head).flatten()
+        return (first[:, None] + self._within).flatten()
 
     def take(self, rows: int) -> Block:
         """The first free rows that lie side by side.
