@@ -38,11 +38,15 @@ def keep(
     object_sha256: str,
     media_type: str,
 ) -> None:
-    """Record an excerpt and tell the listener, if the lease stands; raises `StaleLease`.
+    """Record an excerpt and tell the listener, if the lease stands and nobody cancelled.
+
+    Raises `StaleLease` or `ExcerptGone`.
 
     :param start_seconds: where it begins in the remix; `seconds`: how long it is.
     """
     hold(session, lease)
+    if session.scalar(select(Job.cancel_requested).where(Job.id == lease.job_id)):
+        raise ExcerptGone("the remix was cancelled")
     hold_objects(session, [object_sha256])
     session.add(
         Excerpt(

@@ -141,6 +141,8 @@ class Excerpts:
         digest = place.objects.put(stamping, stamped.path)
         try:
             with place.database.transaction() as session:
+                # Nothing is told of what a revocation has just ended.
+                gate.check_live(session, stamping)
                 excerpts.keep(
                     session,
                     self._work.lease,

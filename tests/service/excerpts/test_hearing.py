@@ -163,6 +163,16 @@ def test_who_lost_the_lease_tells_none(house: House) -> None:
     assert "excerpt" not in [event.type for event in house.events(job_id)]
 
 
+def test_after_a_cancel_none_is_told(house: House) -> None:
+    job_id, lease = claimed(house, house.grant())
+    with house.database.transaction() as session:
+        assert cancel(session, job_id).state == JobState.RUNNING
+    with pytest.raises(keeping.ExcerptGone):
+        kept(house, lease, "a" * 64)
+    assert house.count(Excerpt) == 0
+    assert [event.type for event in house.events(job_id)][-1] == "cancelling"
+
+
 @pytest.mark.attack("limit of a grant passed")
 def test_who_has_heard_does_not_get_the_place_back_by_cancelling(house: House) -> None:
     granted = house.grant(quota_per_listener=1)
