@@ -66,7 +66,7 @@ lint: $(VENV)/.test-installed ## Check style, types and the import rules
 PROCESSES := --numprocesses logical --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 test: export OMP_NUM_THREADS ?= 1
-test: lint $(VENV)/.node-installed ## Run everything (under 15 minutes on two cores)
+test: lint $(VENV)/.node-installed ## Run everything (about 20 minutes on two cores)
 	$(VENV)/bin/python -m pytest $(PROCESSES)
 
 attacks: export OMP_NUM_THREADS ?= 1
