@@ -420,8 +420,8 @@ def permit_excerpt(
     As every stage, it asks whether the consent that the job's `token` names is live. Raises
     `ConsentRevoked`, `JobTokenInvalid` or `JobDeadlinePassed`.
     """
-    claims = job_tokens.verify(keys, token, fresh=False)
     with deciding(session, "listen", **_asked(principal)) as decision:
+        claims = job_tokens.verify(keys, token, fresh=False)
         _note_claims(decision, claims)
         if principal.subject != job_subject or claims.purpose != "remix":
             raise NotFound("no such remix")

@@ -20,7 +20,9 @@ router = APIRouter(prefix="/v1/remixes", tags=["remixes"])
         **AUTH_PROBLEMS,
         **NOT_FOUND,
         200: AUDIO[200],
-        403: problem("`role-forbidden`, `consent-revoked`, `job-deadline-passed`"),
+        403: problem(
+            "`role-forbidden`, `consent-revoked`, `job-token-invalid`, `job-deadline-passed`"
+        ),
         410: problem("`excerpt-gone`: the remix has ended"),
     },
 )

@@ -1,11 +1,11 @@
 // The beginning of a remix, heard while the rest is made: excerpts, one after the other.
 
 import { request } from "./api.js";
+import { $ } from "./elements.js";
 import { player } from "./listening.js";
 
 const LEAD_SECONDS = 0.05; // Time to hand a piece to the sound card.
 const RATE = 44_100; // Of every excerpt: nothing is resampled, so pieces join without a seam.
-const $ = (id) => document.getElementById(id);
 
 class Early {
   #context = null;
