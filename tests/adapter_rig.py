@@ -13,13 +13,13 @@ from service.catalog.models import Stem
 from service.consent import gate
 from service.consent.models import Adapter
 from service.jobs.models import ACTIVE, Job
-from tests.remix_rig import Rig, song
+from tests.hand_rig import HandRig
+from tests.remix_rig import song
 from tests.stories import Granted, Owner
 from tests.training_story import TrainingStory
 from workers.adapters.learning import Recipe
 from workers.adapters.training import train_adapter
 from workers.pipeline import perform
-from workers.workplace import Workplace
 
 SECONDS = 6.0
 NAMES = ("drums", "bass", "other", "vocals")
@@ -27,13 +27,12 @@ RECIPE = Recipe(steps=3, batch=2, rank=2, alpha=4)
 _NUMBERS = itertools.count(1)
 
 
-class Atelier(Rig):
-    """The rig without its processes: the test itself trains and performs the stages."""
+class Atelier(HandRig):
+    """The rig by hand, where the test itself trains too."""
 
     def __init__(self, folder: Path, cards: Path) -> None:
         super().__init__(folder, cards)
         self.cards = cards
-        self.place = Workplace.of(self.settings)
         self.training = TrainingStory(self.story)
 
     def track(self, *owners: Owner, seconds: float = SECONDS, **stems: np.ndarray | None) -> str:
@@ -79,7 +78,7 @@ class Atelier(Rig):
             self.story.sign(owner, grant_id, payload)
         return Granted(owners, track_id, template_id, 1, grant_id)
 
-    def play(self, granted: Granted, card: Card, until: str | None = None) -> Job:
+    def remix(self, granted: Granted, card: Card, until: str | None = None) -> Job:
         """A remix in the adapter's style, to its end or to the beginning of stage `until`."""
         job_id = self.house.ask(granted, style=card.styles[0], seed=1)
         while (job := self.house.job(job_id)).state in ACTIVE and job.stage != until:

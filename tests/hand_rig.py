@@ -1,7 +1,11 @@
 """The rig without its processes: the test itself performs the stages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import pytest
 
 from service.jobs.models import ACTIVE, Job
 from tests.remix_rig import Rig
@@ -16,6 +20,20 @@ class HandRig(Rig):
     def __init__(self, folder: Path, cards: Path) -> None:
         super().__init__(folder, cards)
         self.place = Workplace.of(self.settings)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, cards: Path) -> Iterator[Self]:
+        """A rig in `folder`; while it is open, this process finds the same home and cards."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REPRISE_HOME", str(folder / "home"))
+            patch.setenv("REPRISE_CARDS", str(cards))
+            made = cls(folder, cards)
+            try:
+                yield made
+            finally:
+                made.place.database.dispose()
+                made.database.dispose()
 
     def play(self, granted: Granted, **choices: Any) -> Job:
         """A remix from acceptance to its end."""

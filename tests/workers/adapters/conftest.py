@@ -12,13 +12,8 @@ from tests.tiny_checkpoints import write_tiny_checkpoints
 @pytest.fixture(scope="module")
 def atelier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atelier]:
     folder = tmp_path_factory.mktemp("atelier")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
-        made = Atelier(folder, folder / "cards")
+    with Atelier.opened(folder, write_tiny_checkpoints(folder / "cards")) as made:
         yield made
-        made.place.database.dispose()
-        made.database.dispose()
 
 
 @pytest.fixture

@@ -30,14 +30,10 @@ FALLS, STAYS = 0.02, 0.05
 def atelier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atelier]:
     """Without the tiny checkpoints: the cards are the bundled ones, and what is trained here."""
     folder = tmp_path_factory.mktemp("atelier")
-    (folder / "cards").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        patch.setenv("REPRISE_CARDS", str(folder / "cards"))
-        made = Atelier(folder, folder / "cards")
+    cards = folder / "cards"
+    cards.mkdir()
+    with Atelier.opened(folder, cards) as made:
         yield made
-        made.place.database.dispose()
-        made.database.dispose()
 
 
 def song(seed: int, style: str) -> dict[str, np.ndarray]:

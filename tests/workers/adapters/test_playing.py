@@ -33,7 +33,7 @@ LONG_SECONDS = 60.0
 def test_a_remix_by_an_adapter_says_so(atelier: Atelier, ada: Owner, label: Owner) -> None:
     card = atelier.trained(atelier.grant(ada, label))
     # A new track, of one of those who signed.
-    job = atelier.play(atelier.template(card, label), card)
+    job = atelier.remix(atelier.template(card, label), card)
     assert (job.state, job.reason) == (JobState.PUBLISHED, "published"), job.reason_detail
     assert job.result is not None
     assert [c["name"] for c in job.result["credits"] if c["ai"]] == [card.name]
@@ -92,7 +92,7 @@ def test_weights_that_were_changed_are_not_loaded(atelier: Atelier, ada: Owner) 
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CheckpointHashMismatch):
         registry.open(card.name, commercial=False)
-    job = atelier.play(atelier.template(card, ada), card)
+    job = atelier.remix(atelier.template(card, ada), card)
     assert (job.state, job.reason) == (JobState.FAILED, "checkpoint-hash-mismatch")
     path.write_bytes(b"\x80\x04" + whole)
     with pytest.raises(CheckpointPickleRefused):
@@ -124,7 +124,7 @@ def test_revoking_the_training_refuses_unloads_and_deletes(
     grant_id = atelier.grant(ada, label)
     card = atelier.trained(grant_id)
     granted = atelier.template(card, ada)
-    assert atelier.play(granted, card).state == JobState.PUBLISHED
+    assert atelier.remix(granted, card).state == JobState.PUBLISHED
     assert {grant_id: 1} in atelier.place.models.adapted()
     watch = AdapterWatch(atelier.database, atelier.settings, atelier.place.models)
     watch.look()
@@ -150,7 +150,7 @@ def test_a_job_under_way_ends_revoked_before_its_next_stage(atelier: Atelier, ad
     for stage in ("regenerate", "publish"):
         grant_id = atelier.grant(ada)
         card = atelier.trained(grant_id)
-        job = atelier.play(atelier.template(card, ada), card, until=stage)
+        job = atelier.remix(atelier.template(card, ada), card, until=stage)
         assert job.stage == stage
         atelier.training.revoke(ada.principal, grant_id)
         perform(atelier.place, job.id, stage)
@@ -165,7 +165,7 @@ def test_a_generation_under_way_stops_at_its_next_step(atelier: Atelier, ada: Ow
     grant_id = atelier.grant(ada)
     card = atelier.trained(grant_id)
     granted = atelier.template(card, ada, seconds=LONG_SECONDS)
-    job = atelier.play(granted, card, until="regenerate")
+    job = atelier.remix(granted, card, until="regenerate")
     worker = threading.Thread(target=perform, args=(atelier.place, job.id, "regenerate"))
     worker.start()
     while not any(
@@ -197,7 +197,7 @@ def test_a_database_that_does_not_answer_unloads_in_the_end(
 ) -> None:
     grant_id = atelier.grant(ada)
     card = atelier.trained(grant_id)
-    atelier.play(atelier.template(card, ada), card)
+    atelier.remix(atelier.template(card, ada), card)
     nowhere = Database("sqlite:////nonexistent/folder/reprise.db")
     with pytest.raises(OperationalError), nowhere.snapshot() as session:
         session.connection()

@@ -1,6 +1,5 @@
 """What a listener hears of a remix while it is made: the remix, signed, and no longer than that."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,7 @@ from service.watermark.key import load_key
 from service.watermark.payload import payload_of
 from tests.jobs_house import LISTENER
 from tests.stories import Granted
-from tests.tiny_checkpoints import write_tiny_checkpoints
-from tests.workers.pipeline.test_pipeline import Studio
+from tests.studio_rig import Studio
 from workers.pipeline import perform
 from workers.stages import excerpts
 from workers.stamping.signing import SigningFailed
@@ -33,18 +31,6 @@ from workers.stamping.signing import SigningFailed
 SECONDS = 14.0
 RATE = 44_100
 Samples = NDArray[np.float32]
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
-        made = Studio(folder, folder / "cards")
-        yield made
-        made.place.database.dispose()
-        made.database.dispose()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Bars made anew inside a part that stays, and what a player is told, through all stages."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 from service.jobs.models import Artefact, JobState
 from tests.remix_rig import song
 from tests.stories import Granted
-from tests.tiny_checkpoints import write_tiny_checkpoints
-from tests.workers.pipeline.test_pipeline import SECONDS, Studio
+from tests.studio_rig import SECONDS, Studio
 from workers.mixing import stretched_frames
 from workers.splicing import FADE_SECONDS
 
@@ -19,16 +17,8 @@ CONTROLS = ("density", "fills", "swing")
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        cards = write_tiny_checkpoints(folder / "cards", controls=CONTROLS)
-        patch.setenv("REPRISE_CARDS", str(cards))
-        made = Studio(folder, cards)
-        yield made
-        made.place.database.dispose()
-        made.database.dispose()
+def controls() -> tuple[str, ...]:
+    return CONTROLS
 
 
 @pytest.fixture(scope="module")

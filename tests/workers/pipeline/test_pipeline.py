@@ -1,18 +1,13 @@
 """The whole pipeline with small real models, stage by stage, without Celery."""
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from scipy.io import wavfile
 from sqlalchemy import delete
 
 from service.catalog.models import Stem
-from service.consent import gate
-from service.jobs.models import Artefact, Job, JobState
+from service.jobs.models import Artefact, JobState
 from service.previews import discarding, submission
 from service.previews.sweeping import sweep
 from service.provenance import labels
@@ -27,66 +22,11 @@ from service.watermark.detection import detect
 from service.watermark.key import load_key
 from service.watermark.layout import METHOD
 from service.watermark.payload import payload_bytes, payload_of
-from tests.hand_rig import HandRig
 from tests.remix_rig import TERMS, song
 from tests.stories import Granted
-from tests.tiny_checkpoints import write_tiny_checkpoints
+from tests.studio_rig import NAMES, SECONDS, Studio
 from workers.mixing import stretched_frames
 from workers.pipeline import perform
-
-SECONDS = 6.0
-NAMES = ("drums", "bass", "other", "vocals")
-
-
-class Studio(HandRig):
-    """Jobs made by hand, and what they left behind."""
-
-    def stage_object(self, job: Job, granted: Granted, stage: str, name: str | None = None) -> Any:
-        """Samples [T, channels] of what a stage kept."""
-        with self.database.snapshot() as session:
-            artefact = session.get_one(Artefact, job.artefacts[stage])
-            digest = artefact.meta["objects"][name] if name else artefact.object_sha256
-            assert digest is not None
-            permit = gate.permit_upload(session, granted.owners[0].principal, granted.track_id)
-        path = self.objects.fetch(permit, digest, self.folder / "object.wav")
-        return soundfile.read(path, dtype="float32", always_2d=True)[0]
-
-    def cached(self, job: Job) -> set[str]:
-        """Stages that found their artefact."""
-        return {e.data["stage"] for e in self.house.events(job.id) if e.data.get("cached")}
-
-    def with_stems(self, seconds: float = SECONDS, **terms: Any) -> Granted:
-        """A track whose artist sent the stems."""
-        granted = self.granted(seconds, **terms)
-        owner = granted.owners[0].principal
-        for number, name in enumerate(NAMES):
-            path = self.folder / f"{name}.wav"
-            wavfile.write(path, 44_100, (song(seconds) * (0.1 + 0.1 * number)).T)
-            with self.database.snapshot() as session:
-                permit = gate.permit_upload(session, owner, granted.track_id)
-            digest = self.objects.put(permit, path)
-            with self.database.transaction() as session:
-                session.add(
-                    Stem(
-                        track_id=granted.track_id,
-                        name=name,
-                        object_sha256=digest,
-                        source="uploaded",
-                    )
-                )
-        return granted
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
-        made = Studio(folder, folder / "cards")
-        yield made
-        made.place.database.dispose()
-        made.database.dispose()
 
 
 @pytest.fixture(scope="module")

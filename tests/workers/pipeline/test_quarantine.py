@@ -1,7 +1,6 @@
 """A file that may not leave ends its job and waits for an operator, whichever stage refuses it."""
 
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -15,23 +14,10 @@ from service.jobs.models import Job, JobState
 from service.provenance.models import Credential, QuarantineCase
 from service.provenance.quarantine.holding import LISTENER_WORDS
 from tests.stories import Granted
-from tests.tiny_checkpoints import write_tiny_checkpoints
-from tests.workers.pipeline.test_pipeline import Studio
+from tests.studio_rig import Studio
 from workers.pipeline import perform
 from workers.stages import quarantine as stage
 from workers.stamping.authority import development_authority
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRISE_HOME", str(folder / "home"))
-        patch.setenv("REPRISE_CARDS", str(write_tiny_checkpoints(folder / "cards")))
-        made = Studio(folder, folder / "cards")
-        yield made
-        made.place.database.dispose()
-        made.database.dispose()
 
 
 @pytest.fixture(scope="module")
