@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -30,6 +31,7 @@ from workers.regeneration.loading import open_generator
 from workers.regeneration.sampling import Sequence as Sampled
 from workers.regeneration.sampling import Told
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
+from workers.threads import computing_with
 
 make_torchaudio_importable()
 
@@ -257,15 +259,22 @@ class Ours:
         positions = stock.told.shape[1] + max(case.frames, _AGREED) + stock.codebooks
         self._batch = Batch(self._decoder, positions, fixed=case.fixed)
         self._batch.prepare()
+        # As the engine steps.
+        with computing_with(1) as begin:
+            self._steps = ThreadPoolExecutor(1, "engine", initializer=begin)
+            self._steps.submit(bool)
 
     @property
     def steps(self) -> str:
         """How the batch steps, in words."""
         return self._batch.steps
 
-    @torch.inference_mode()
     def run(self, frames: int, jobs: int = 1, *, greedy: bool = False) -> Tensor:
         """Codes int64 [jobs, K, F]."""
+        return self._steps.submit(self._run, frames, jobs, greedy).result()
+
+    @torch.inference_mode()
+    def _run(self, frames: int, jobs: int, greedy: bool) -> Tensor:
         sequences = [self._sequence(frames, number, greedy) for number in range(jobs)]
         batch = self._batch
         for sequence in sequences:

@@ -32,6 +32,7 @@ from workers.regeneration.request import (
 )
 from workers.regeneration.sampling import Sequence
 from workers.regeneration.song import generate
+from workers.threads import computing_with
 from workers.watchdog import WEDGED_S, Watchdog, end_process
 
 log = logging.getLogger(__name__)
@@ -226,10 +227,13 @@ class Engine:
         self._at_once = threading.Semaphore(AT_ONCE)
         self._watchdog = Watchdog(config.part, wedged_s, on_wedged)
         self._busy_s = 0.0
-        self._thread = threading.Thread(
-            target=self._drive, name=f"engine-{config.part}", daemon=True
-        )
-        self._thread.start()
+        # What is large enough to be shared, the decoder shares; the rest of a step is small, and
+        # waking a thread for it takes longer than it does.
+        with computing_with(1) as begin:
+            self._thread = threading.Thread(
+                target=self._drive, args=(begin,), name=f"engine-{config.part}", daemon=True
+            )
+            self._thread.start()
 
     @property
     def sample_rate(self) -> int:
@@ -375,8 +379,9 @@ class Engine:
                 wait([asked.codes])
                 raise
 
-    def _drive(self) -> None:
+    def _drive(self, begin: Callable[[], None]) -> None:
         """The steps, in the engine's own thread."""
+        begin()
         while True:
             with self._changed:
                 while not (self._asked or self._batch.busy or self._closed):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from workers.threads import computing_with
 from workers.watchdog import WEDGED_S, Watchdog, end_process
 
 CUDA_WIDTH = 8
@@ -164,17 +165,11 @@ class Batcher:
     def _opened(self) -> ThreadPoolExecutor:
         if self._lanes == 1:
             return ThreadPoolExecutor(1, "separation")
-        before = torch.get_num_threads()
-        share = max(1, before // self._lanes)
-        # All threads start here: the number that each sets is also what later threads begin with.
-        started = threading.Barrier(self._lanes + 1)
-        pool = ThreadPoolExecutor(
-            self._lanes, "separation", initializer=torch.set_num_threads, initargs=(share,)
-        )
-        for _ in range(self._lanes):
-            pool.submit(started.wait)
-        started.wait()
-        torch.set_num_threads(before)
+        share = max(1, torch.get_num_threads() // self._lanes)
+        with computing_with(share, self._lanes) as begin:
+            pool = ThreadPoolExecutor(self._lanes, "separation", initializer=begin)
+            for _ in range(self._lanes):
+                pool.submit(bool)
         return pool
 
 

@@ -2,8 +2,7 @@
 
 The arithmetic is that of transformers' ``MusicgenForCausalLM`` and ``MusicgenMelodyForCausalLM``;
 what differs is where things lie: queries, keys and values come of one product, weights are laid out
-once, keys and values stay where they were written, and every row has a position of its own. What
-is not the same for any number of rows, attention above all, is done job by job.
+once, keys and values stay where they were written, and every row has a position of its own.
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,7 @@ from torch.nn import functional
 
 from workers.regeneration.decoder.attention import attention_of
 from workers.regeneration.decoder.cache import Block, KeyValues
-from workers.regeneration.decoder.linear import (
-    DTYPES,
-    Precision,
-    Product,
-    laid_out,
-    least_rows,
-)
+from workers.regeneration.decoder.linear import Precision, Product, computed_in, laid_out
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -34,9 +27,6 @@ from transformers.models.musicgen_melody.modeling_musicgen_melody import (  # no
 
 Stock = MusicgenForCausalLM | MusicgenMelodyForCausalLM
 StockLayer = MusicgenDecoderLayer | MusicgenMelodyDecoderLayer
-
-FASTEST_ROWS = 4
-"""oneDNN's products of two rows take up to 1.4 times as long as those of four."""
 
 
 class UnsupportedDecoder(ValueError):
@@ -79,50 +69,49 @@ class Decoder:
     Args:
         model: transformers' decoder with its heads; it is read and not kept.
         rows: the most that will share a step.
-        precision: of the weights and of the keys and values.
+        precision: of the weights; on a GPU, of the keys and values too.
+        threads: that share a step on a CPU; by default as many as torch uses here.
 
     Attributes:
         codebooks, codebook_size, width, heads, positions: sizes, as in the model's config.
-        least_rows: how many rows every product is given at least (see :func:`least_rows`); with
-            the seed it makes a result the same again.
+        least_rows: how many rows every product has at least; with the seed it makes a result the
+            same again. On a CPU one: a row's product knows no other.
 
     Raises:
         UnsupportedDecoder: two channels, another activation, or a scaled embedding.
     """
 
-    def __init__(self, model: Stock, rows: int, precision: Precision = "float32") -> None:
+    def __init__(
+        self, model: Stock, rows: int, precision: Precision = "float32", threads: int | None = None
+    ) -> None:
         config, inner = model.config, model.model.decoder
         if config.audio_channels != 1:
             raise UnsupportedDecoder("decoders of two channels are not served")
         if config.activation_function != "gelu" or config.scale_embedding:
             raise UnsupportedDecoder("only GELU and embeddings that are not scaled are served")
-        self.precision, self.dtype = precision, DTYPES[precision]
+        self.device = inner.layer_norm.weight.device
+        self._threads = torch.get_num_threads() if threads is None else threads
+        self.precision, self.dtype = precision, computed_in(precision, self.device)
         self.codebooks, self.codebook_size = config.num_codebooks, config.vocab_size
         self.width, self.heads = config.hidden_size, config.num_attention_heads
         self.depth = self.width // self.heads
         self.rows = rows
-        self.device = inner.layer_norm.weight.device
         tables = torch.stack([table.detach() for table in inner.embed_tokens.parameters()])
         self._table = tables.flatten(0, 1).to(self.dtype)
         self._offsets = torch.arange(self.codebooks, device=self.device) * tables.shape[1]
         self._places = inner.embed_positions.weights.detach().to(self.dtype)
         self.positions = self._places.shape[0]
-        self._products: list[tuple[Product, int]] = []
         self._layers = [self._layer(layer) for layer in inner.layers]
         self._final = self._norm(inner.layer_norm)
         self._heads = self._product(torch.cat(list(model.lm_heads.parameters())))
-        # On a GPU every step has this width anyway (see graphed.py).
-        self.least_rows = rows
-        if self.device.type == "cpu":
-            self.least_rows = least_rows(self._products, rows, precision, self.device)
-        if self.device.type == "cpu" and precision != "int8":
-            self.least_rows = max(self.least_rows, FASTEST_ROWS)
+        # On a GPU every step has all of them (see graphed.py).
+        self.least_rows = 1 if self.device.type == "cpu" else rows
 
     @staticmethod
     def row_bytes(model: Stock, positions: int, precision: Precision = "float32") -> int:
         """What the keys and values of one row take."""
         config = model.config
-        each = torch.empty(0, dtype=DTYPES[precision]).element_size()
+        each = computed_in(precision, model.model.decoder.layer_norm.weight.device).itemsize
         return 2 * int(config.num_hidden_layers) * positions * int(config.hidden_size) * each
 
     def cache(self, positions: int) -> KeyValues:
@@ -156,7 +145,7 @@ class Decoder:
 
     def heads_of(self, states: Tensor) -> Tensor:
         """States [M, width] -> scores [M, K * codebook_size] in the decoder's dtype, M given."""
-        return self._heads(states)
+        return self._heads.times(states)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum of the codebooks' embeddings, int64 [..., K] -> [..., width]."""
@@ -165,7 +154,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """States [M, width] of :meth:`step` -> float32 [M, K, codebook_size]."""
-        scores = self._times(self._heads, hidden)
+        scores = self._heads.times(hidden)
         return scores.view(-1, self.codebooks, self.codebook_size).float()
 
     def look_at(self, block: Block, states: Tensor, mask: Tensor | None = None) -> None:
@@ -217,8 +206,8 @@ class Decoder:
                 values[block.span, :, :end],
                 attn_mask=mask,
             )
-            x = x + self._times(layer.out, seen.transpose(1, 2).reshape(rows * size, -1))
-            x = self._after_attention(layer, number, x, [block], size)
+            layer.out.times(seen.transpose(1, 2).reshape(rows * size, -1), onto=x)
+            self._after_attention(layer, number, x, [block], size)
         block.filled = end
         return self._final(x.view(rows, size, -1)[:, -1])
 
@@ -233,65 +222,45 @@ class Decoder:
         Returns:
             [M, width], the states.
         """
-        at = torch.tensor([b.filled for b in blocks for _ in range(b.rows)], device=self.device)
-        where = torch.tensor(
-            [row for b in blocks for row in range(b.first, b.first + b.rows)], device=self.device
-        )
-        rows = len(at)
-        places, attention = cache.places(where, at), attention_of(cache, blocks)
-        # Rows of nobody are kept through the step, so that no product has to add them.
-        empty = max(0, self.least_rows - rows)
-        x = embeddings.to(self.dtype) + self._places.index_select(0, at)
-        x = functional.pad(x, (0, 0, 0, empty))
+        attention = attention_of(cache, blocks, self._threads)
+        at = [block.filled for block in blocks for _ in range(block.rows)]
+        places = self._places.index_select(0, torch.tensor(at, device=self.device))
+        x = embeddings.to(self.dtype) + places
         for number, layer in enumerate(self._layers):
-            made = self._times(layer.query_key_value, layer.self_norm(x))
-            made = made.view(-1, 3, self.heads, self.depth)[:rows]
-            cache.both[number].view(-1, self.depth).index_copy_(
-                0, places, made[:, 1:].reshape(-1, self.depth)
-            )
-            seen = attention(number, made[:, 0])
-            if empty:
-                seen = functional.pad(seen, (0, 0, 0, empty))
-            x = x + self._times(layer.out, seen)
-            x = self._after_attention(layer, number, x, blocks, 1)
+            made = layer.query_key_value.times(layer.self_norm(x))
+            seen = attention(number, made.view(-1, 3, self.heads, self.depth))
+            layer.out.times(seen, onto=x)
+            self._after_attention(layer, number, x, blocks, 1)
         for block in blocks:
             block.filled += 1
-        return self._final(x[:rows])
+        return self._final(x)
 
     def _after_attention(
         self, layer: _Layer, number: int, x: Tensor, blocks: Sequence[Block], size: int
-    ) -> Tensor:
+    ) -> None:
+        """What else a layer adds to ``x``."""
         if layer.cross is not None and any(block.cross for block in blocks):
-            query = self._times(layer.cross.query, layer.cross.norm(x))
+            query = layer.cross.query.times(layer.cross.norm(x))
             rows, seen = [block.rows * size for block in blocks], []
-            for part, block in zip(query[: sum(rows)].split(rows), blocks, strict=True):
+            for part, block in zip(query.split(rows), blocks, strict=True):
                 keys, values = block.cross[number]
                 shaped = part.view(block.rows, size, self.heads, self.depth).transpose(1, 2)
                 looked = functional.scaled_dot_product_attention(
                     shaped, keys, values, attn_mask=block.cross_mask
                 )
                 seen.append(looked.transpose(1, 2).reshape(block.rows * size, -1))
-            seen.append(query.new_zeros(len(x) - sum(rows), self.width))
-            x = x + self._times(layer.cross.out, torch.cat(seen))
-        return x + self._times(layer.down, self._times(layer.up, layer.feed_norm(x)))
+            layer.cross.out.times(torch.cat(seen), onto=x)
+        layer.down.times(layer.up.times(layer.feed_norm(x)), onto=x)
 
     def _split(
         self, layer: _Layer, x: Tensor, shape: tuple[int, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        made = self._times(layer.query_key_value, layer.self_norm(x))
+        made = layer.query_key_value.times(layer.self_norm(x))
         q, k, v = made.view(*shape, 3, self.heads, self.depth).unbind(-3)
         return q, k, v
 
-    def _times(self, product: Product, x: Tensor) -> Tensor:
-        rows = len(x)
-        if rows >= self.least_rows:
-            return product(x)
-        return product(functional.pad(x, (0, 0, 0, self.least_rows - rows)))[:rows]
-
     def _product(self, weight: Tensor, *, gelu: bool = False) -> Product:
-        product = laid_out(weight, self.precision, gelu=gelu)
-        self._products.append((product, weight.shape[1]))
-        return product
+        return laid_out(weight, self.precision, self._threads, gelu=gelu)
 
     def _norm(self, norm: torch.nn.LayerNorm) -> _Norm:
         weight, bias = (t.detach().to(self.dtype) for t in (norm.weight, norm.bias))

@@ -198,7 +198,7 @@ class FixedStep:
         x = decoder.embedded(self.codes) + self.added
         x = x.to(decoder.dtype) + decoder.places.index_select(0, self._at)
         for number, layer in enumerate(decoder.layers):
-            made = layer.query_key_value(layer.self_norm(x)).view(rows, 3, heads, depth)
+            made = layer.query_key_value.times(layer.self_norm(x)).view(rows, 3, heads, depth)
             cache.both[number].view(-1, depth).index_copy_(
                 0, places, made[:, 1:].reshape(-1, depth)
             )
@@ -208,15 +208,15 @@ class FixedStep:
                 cache.values[number][:, :, :length],
                 attn_mask=seen,
             )
-            x = x + layer.out(heard.reshape(rows, -1))
+            layer.out.times(heard.reshape(rows, -1), onto=x)
             if layer.cross is not None and self._looked_at:
-                query = layer.cross.query(layer.cross.norm(x)).view(rows, heads, 1, depth)
+                query = layer.cross.query.times(layer.cross.norm(x)).view(rows, heads, 1, depth)
                 keys, values = self._looked_at[number]
                 looked = functional.scaled_dot_product_attention(
                     query, keys, values, attn_mask=self._counts
                 )
-                x = x + layer.cross.out(looked.reshape(rows, -1))
-            x = x + layer.down(layer.up(layer.feed_norm(x)))
+                layer.cross.out.times(looked.reshape(rows, -1), onto=x)
+            layer.down.times(layer.up.times(layer.feed_norm(x)), onto=x)
         states = decoder.final_norm(x)
         self.states.copy_(states)
         self.logits.copy_(decoder.heads_of(states).view(self.logits.shape))
