@@ -13,7 +13,7 @@ from service.jobs.models import Artefact
 from service.storage import ObjectStore
 from workers.version import CODE_VERSION
 
-REVISIONS: dict[str, int] = {"separate": 1, "regenerate": 3, "mix": 1, "stamp": 1}
+REVISIONS: dict[str, int] = {"separate": 1, "regenerate": 3, "mix": 2, "stamp": 2}
 """Raised when a stage's code gives other samples for the same input: old artefacts are left."""
 
 

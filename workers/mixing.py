@@ -121,7 +121,7 @@ def limit(permit: Permit, audio: Audio, ceiling_dbtp: float = CEILING_DBTP) -> A
     """
     permit.require("mix", "stamp")
     ceiling = np.float32(10 ** (ceiling_dbtp / 20))
-    peaks = np.concatenate(peak_blocks(audio.samples))
+    peaks = np.concatenate([np.zeros(0, np.float32), *peak_blocks(audio.samples)])
     if peaks.max(initial=0.0) <= ceiling:
         return audio
     aim = ceiling * np.float32(10 ** (-HEADROOM_DB / 20))

@@ -201,19 +201,21 @@ class ConditionedMusicgen(nn.Module):
     def condition(self, window: Window) -> Condition:
         """What the decoder is told of a window."""
         margin = self.config.margin
-        mask = window.kept_mask.to(window.features.dtype)
         # Padding codes in unkept cells keep what is not kept out of the sum.
         codes = torch.where(window.kept_mask[:, None], window.kept_codes, self.config.padding)
-        kept = self.embed_codes(codes) * mask[..., None]
-        roots = self.context.heard_roots(window.features, window.present)
+        first, which = _alike(window, codes)
+        features, present = window.features[first], window.present[first]
+        mask = window.kept_mask[first].to(features.dtype)
+        kept = self.embed_codes(codes[first]) * mask[..., None]
+        roots = self.context.heard_roots(features, present)
         inside = slice(margin, margin + window.frames)
         c = self.context(
-            window.features,
-            window.present,
+            features,
+            present,
             functional.pad(kept, (0, 0, margin, margin)),
             functional.pad(mask, (margin, margin)),
             roots,
-        )[:, inside]
+        )[which, inside]
         heard = window.features[:, :, inside] * window.present[:, None, inside]
         chroma = chroma_prefix(heard, self.config.chroma_hop, self.config.chroma_positions)
         told = [self.style(window.style)[:, None]]
@@ -222,7 +224,7 @@ class ConditionedMusicgen(nn.Module):
         additive = self.additive(c)
         if self.playing is not None:
             additive = additive + self.playing(torch.cat(told, dim=1).sum(dim=1, keepdim=True))
-        return Condition(prefix, additive, None if roots is None else roots[:, inside])
+        return Condition(prefix, additive, None if roots is None else roots[which, inside])
 
     def inputs(self, columns: Tensor, additive: Tensor, start: int = 0) -> Tensor:
         """Embeddings of the columns ``start...``, int64 [B, K, S], with the context added.
@@ -268,6 +270,23 @@ class ConditionedMusicgen(nn.Module):
             use_cache=False,
         )
         return self.logits(output.last_hidden_state[:, prefix.shape[1] :], roots)
+
+
+def _alike(window: Window, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that hear the same once, and of every row which of those it is, int64 both.
+
+    Candidates that keep the same frames do, and so do branches of the guidance that differ in what
+    is told alone: of eight candidates' 24 rows two are left.
+    """
+    rows = len(codes)
+    every = torch.arange(rows, device=codes.device)
+    if rows == 1 or not bool((window.features == window.features[:1]).all()):
+        return every, every
+    kept = torch.cat([codes.flatten(1), window.kept_mask], dim=1)
+    heard = torch.cat([window.present, kept.to(window.present.dtype)], dim=1)
+    kinds, which = heard.unique(dim=0, return_inverse=True)
+    first = every.new_full((len(kinds),), rows).scatter_reduce(0, which, every, "amin")
+    return first, which
 
 
 def load_generator(config: dict[str, Any], state: dict[str, Tensor]) -> ConditionedMusicgen:

@@ -9,10 +9,11 @@ from generator_fixtures import stepwise, tiny_config, tiny_generator, window_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workers.regeneration.conditioning import ContextConfig
 from workers.regeneration.controls import ControlValue, UnknownControl, row_of
 from workers.regeneration.delay import delay, undelay
 from workers.regeneration.guidance import Sampling
-from workers.regeneration.model import GeneratorConfig, load_generator
+from workers.regeneration.model import GeneratorConfig, Window, load_generator
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31))
@@ -191,3 +192,35 @@ def test_what_is_no_value_of_a_control_is_named(name: str, value: Any) -> None:
 def test_unknown_config_keys_are_refused() -> None:
     with pytest.raises(TypeError):
         GeneratorConfig.from_dict({**tiny_config().to_dict(), "extra": 1})
+
+
+def test_rows_that_hear_the_same_are_heard_once_and_get_what_they_would_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_generator(context=ContextConfig(width=24, blocks=1, heads=2, roots=True))
+    one = window_of(model, batch=1, frames=30)
+    fields = {
+        name: getattr(one, name).expand(6, *getattr(one, name).shape[1:]).clone()
+        for name in Window.__dataclass_fields__
+    }
+    window = Window(**fields)
+    window.present[:2] = 0.0
+    window.style[2:4] = len(model.config.styles)
+    window.kept_mask[:] = False
+    window.kept_mask[5, 4:9] = True
+    # What is not kept is not heard.
+    window.kept_codes[1] = (window.kept_codes[1] + 1) % model.config.codebook_size
+    heard: list[int] = []
+    encode = model.context.forward
+    monkeypatch.setattr(
+        model.context, "forward", lambda *told: heard.append(len(told[0])) or encode(*told)
+    )
+    together = model.condition(window)
+    assert heard == [3]
+    for row in range(6):
+        alone = model.condition(Window(**{n: getattr(window, n)[row : row + 1] for n in fields}))
+        for whole, own in zip(together, alone, strict=True):
+            torch.testing.assert_close(whole[row : row + 1], own)
+    window.features[3, 0, 0] += 1.0
+    model.condition(window)
+    assert heard[-1] == 6
