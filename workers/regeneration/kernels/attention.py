@@ -6,15 +6,14 @@ and values are read once, in the order in which they lie. Nothing of another row
 
 from llvmlite import ir
 
-from workers.regeneration.kernels.building import FLOAT, LONG, Kernel, long, pointer
-from workers.regeneration.kernels.compiling import Kernel as Compiled
-from workers.regeneration.kernels.compiling import Processor, compiled
+from workers.regeneration.kernels.building import FLOAT, LONG, KernelWriter, long, pointer
+from workers.regeneration.kernels.compiling import Kernel, Processor, compiled
 
 BEYOND = 16
 """Scores are written by whole vectors."""
 
 
-def attention(depth: int) -> Compiled:
+def attention(depth: int) -> Kernel:
     """The kernel for heads of ``depth`` numbers.
 
     It takes, in this order: ``made`` float32 [M, 3, heads, depth], query, key and value of each
@@ -31,7 +30,7 @@ def _module(here: Processor, depth: int) -> ir.Module:
     while depth % lanes:
         lanes //= 2
     floats, longs = pointer(FLOAT), pointer(LONG)
-    k = Kernel(
+    k = KernelWriter(
         ir.Module("attention"),
         "attention",
         [
@@ -79,7 +78,7 @@ def _module(here: Processor, depth: int) -> ir.Module:
 
 
 def _scores(
-    k: Kernel,
+    k: KernelWriter,
     query: list[ir.Value],
     parts: list[ir.Constant],
     keys: ir.Value,
@@ -101,7 +100,7 @@ def _scores(
     return k.largest(most[0])
 
 
-def _softmax(k: Kernel, scores: ir.Value, length: ir.Value, largest: ir.Value) -> ir.Value:
+def _softmax(k: KernelWriter, scores: ir.Value, length: ir.Value, largest: ir.Value) -> ir.Value:
     """Put shares in the scores' places, not yet over their sum, which is given."""
     now, most = k.now, k.all_lanes(largest)
     with k.each(long(0), length, k.lanes, [k.constant(0.0)]) as (position, totals):

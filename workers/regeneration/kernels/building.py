@@ -21,7 +21,7 @@ def pointer(kind: ir.Type) -> ir.Type:
     return kind.as_pointer()
 
 
-class Kernel:
+class KernelWriter:
     """A function that is being written, and the place in it where the next instruction goes.
 
     Args:

@@ -19,7 +19,7 @@ from workers.regeneration.kernels.building import (
     FLOAT,
     HALF,
     LONG,
-    Kernel,
+    KernelWriter,
     long,
     pointer,
 )
@@ -105,7 +105,7 @@ def _module(here: Processor, kept: Kept, gelu: bool, vectors: int, most: int) ->
         rows: _tile(module, here.lanes, kept, gelu, vectors, rows) for rows in range(1, most + 1)
     }
     floats, weights = pointer(FLOAT), pointer(_TYPES[kept])
-    k = Kernel(
+    k = KernelWriter(
         module,
         "product",
         [
@@ -152,7 +152,7 @@ def _tile(
 ) -> ir.Function:
     """So many rows by a panel, over ``count`` inputs: all sums in registers."""
     floats = pointer(FLOAT)
-    k = Kernel(
+    k = KernelWriter(
         module,
         f"tile{rows}",
         [
@@ -186,7 +186,7 @@ def _tile(
     return k.function
 
 
-def _float(k: Kernel, address: ir.Value, kept: Kept) -> ir.Value:
+def _float(k: KernelWriter, address: ir.Value, kept: Kept) -> ir.Value:
     """A vector of weights as float32."""
     if kept == "float32":
         return k.load(address)
