@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from workers.regeneration.kernels import attention, compiling, products
+from workers.regeneration.kernels import attention, compiling, forms, products
 from workers.regeneration.kernels.compiling import Processor, processor
-from workers.regeneration.kernels.products import Kept, Packed
+from workers.regeneration.kernels.forms import Kept
+from workers.regeneration.kernels.products import Packed
 
 SIZES = [(64, 32), (576, 192), (7, 5), (65, 1), (1, 700), (130, 1024)]
 
@@ -28,12 +29,20 @@ def as_kept(weight: Tensor, kept: Kept) -> Tensor:
     return weight.to(getattr(torch, kept)).double()
 
 
+def as_told(x: Tensor, kept: Kept) -> Tensor:
+    """What the numbers are after they were rounded for such weights, float64."""
+    if kept == "int8":
+        scale = x.abs().amax(dim=1, keepdim=True) / 32767.0
+        return (x / scale).round().double() * scale.double()
+    return (x.bfloat16() if kept == "bfloat16" and processor().halves else x).double()
+
+
 @pytest.mark.parametrize("kept", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
 @pytest.mark.parametrize("gelu", [False, True])
 def test_is_the_product(kept: Kept, outputs: int, inputs: int, gelu: bool) -> None:
     weight, x = numbers(outputs, inputs) / inputs**0.5, numbers(13, inputs)
-    expected = x.double() @ as_kept(weight, kept).T
+    expected = as_told(x, kept) @ as_kept(weight, kept).T
     expected = functional.gelu(expected) if gelu else expected
     made = Packed(weight, kept, gelu=gelu).times(x)
     assert made.shape == (13, outputs)
@@ -72,28 +81,59 @@ def test_rows_may_lie_apart() -> None:
     assert torch.equal(packed.times(turned), packed.times(turned.contiguous()))
 
 
-def test_what_is_no_number_stays_in_its_row() -> None:
+@pytest.mark.parametrize("kept", ["float32", "bfloat16", "int8"])
+def test_what_is_no_number_stays_in_its_row(kept: Kept) -> None:
     x = numbers(8, 192)
     x[3, 7], x[5, 0] = float("nan"), float("inf")
     for gelu in (False, True):
-        packed = Packed(numbers(128, 192), "float32", gelu=gelu)
+        packed = Packed(numbers(128, 192), kept, gelu=gelu)
         made, alone = packed.times(x), packed.times(x[:3])
         assert made[3].isnan().all()
-        assert not made[5].isfinite().all()
+        assert not made[5].isfinite().any()
         assert torch.equal(made[:3], alone)
 
 
+def test_the_largest_sums_of_scaled_weights_fit() -> None:
+    """Every number and every weight as large as it can be, all of one sign."""
+    made = Packed(torch.ones(64, 4096), "int8").times(torch.ones(3, 4096))
+    torch.testing.assert_close(made, torch.full((3, 64), 4096.0), atol=0.01, rtol=0)
+
+
+def test_rows_of_any_size_are_told_to_scaled_weights() -> None:
+    packed, x = Packed(numbers(64, 192), "int8"), numbers(4, 192)
+    sizes = torch.tensor([1e-28, 1.0, 1e9, 0.0])[:, None]
+    made, plain = packed.times(x * sizes), packed.times(x)
+    torch.testing.assert_close(made, plain * sizes, rtol=1e-3, atol=1e-31)
+    assert not made[3].any()
+
+
+@pytest.mark.parametrize("kept", ["float32", "int8"])
 @pytest.mark.parametrize(("lanes", "registers"), [(4, 16), (4, 32), (8, 16)])
 def test_other_processors_vectors_give_the_same(
-    lanes: int, registers: int, monkeypatch: pytest.MonkeyPatch
+    kept: Kept, lanes: int, registers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shorter vectors than this machine may have compute the same sums in the same order."""
     weight, x = numbers(130, 700), numbers(7, 700)
-    here = Packed(weight, "float32").times(x)
-    smaller: Processor = dataclasses.replace(processor(), lanes=lanes, registers=registers)
-    for module in (compiling, products):
+    here = Packed(weight, kept).times(x)
+    vectors(monkeypatch, lanes, registers)
+    assert torch.equal(Packed(weight, kept).times(x), here)
+
+
+def test_bfloat16_without_instructions_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, x = numbers(130, 700) / 26, numbers(7, 700)
+    vectors(monkeypatch, 8, 16)
+    expected = x.double() @ as_kept(weight, "bfloat16").T
+    made = Packed(weight, "bfloat16").times(x)
+    torch.testing.assert_close(made, expected.float(), atol=1e-5, rtol=0)
+
+
+def vectors(monkeypatch: pytest.MonkeyPatch, lanes: int, registers: int) -> None:
+    """Have kernels built for another processor's."""
+    smaller: Processor = dataclasses.replace(
+        processor(), lanes=lanes, registers=registers, halves=False
+    )
+    for module in (compiling, forms, products):
         monkeypatch.setattr(module, "processor", lambda: smaller)
-    assert torch.equal(Packed(weight, "float32").times(x), here)
 
 
 def test_a_kernel_is_compiled_once() -> None:

@@ -11,6 +11,22 @@ HALF, WORD, LONG, BIT = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.IntTy
 NOTHING = ir.VoidType()
 
 
+class _BFloat(ir.Type):
+    """LLVM's type, which llvmlite cannot name yet."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash("bfloat")
+
+
+BFLOAT = _BFloat()
+
+
 def long(number: int) -> ir.Constant:
     """An int64 that is known now."""
     return ir.Constant(LONG, number)
@@ -125,6 +141,14 @@ class KernelWriter:
         """The larger of each two; of a number and what is none, the latter."""
         return self.now.select(self.now.fcmp_unordered(">", a, b), a, b)
 
+    def size(self, x: ir.Value) -> ir.Value:
+        """Of each, without its sign."""
+        return self._called("llvm.fabs", x)
+
+    def nearest(self, x: ir.Value) -> ir.Value:
+        """The whole number next to each, the even one of two."""
+        return self._called("llvm.rint", x)
+
     def summed(self, vector: ir.Value) -> ir.Value:
         """All lanes together, in an order that the processor is fast with, always the same."""
         zero = ir.Constant(FLOAT, -0.0)
@@ -150,7 +174,7 @@ class KernelWriter:
         """
         least = self.constant(-85.0)
         low = self.now.fcmp_ordered("<", x, least)
-        whole = self._called("llvm.rint", self.now.fmul(x, self.constant(1.0 / math.log(2.0))))
+        whole = self.nearest(self.now.fmul(x, self.constant(1.0 / math.log(2.0))))
         rest = self.fused(whole, self.constant(-0.693359375), x)
         rest = self.fused(whole, self.constant(2.12194440e-4), rest)
         series = self.constant(1.0 / math.factorial(7))
@@ -169,7 +193,7 @@ class KernelWriter:
 
         The share beyond is that of Abramowitz and Stegun, 7.1.26.
         """
-        now, size = self.now, self._called("llvm.fabs", x)
+        now, size = self.now, self.size(x)
         spread = self.fused(size, self.constant(0.3275911 * math.sqrt(0.5)), self.constant(1.0))
         t = now.fdiv(self.constant(1.0), spread)
         series = self.constant(1.061405429)
@@ -180,9 +204,13 @@ class KernelWriter:
         below = now.fmul(x, beyond)
         return now.select(now.fcmp_ordered(">", x, self.constant(0.0)), now.fsub(x, below), below)
 
+    def intrinsic(self, name: str, kind: ir.Type, *arguments: ir.Value) -> ir.Value:
+        """What one of a processor's own instructions gives, by LLVM's name for it."""
+        kind = ir.FunctionType(kind, [argument.type for argument in arguments])
+        return self.now.call(self._declared(name, kind), list(arguments))
+
     def _called(self, name: str, *arguments: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(self.vector, [self.vector] * len(arguments))
-        return self.now.call(self._declared(f"{name}.v{self.lanes}f32", kind), list(arguments))
+        return self.intrinsic(f"{name}.v{self.lanes}f32", self.vector, *arguments)
 
     def _declared(self, name: str, kind: ir.FunctionType) -> ir.Function:
         found = self.module.globals.get(name)

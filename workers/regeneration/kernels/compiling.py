@@ -17,6 +17,9 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+LANES = 16
+"""The most of any processor."""
+
 Kernel = Callable[..., None]
 """Machine code: takes addresses and int64 numbers, and lets other threads run meanwhile."""
 
@@ -28,12 +31,14 @@ class Processor:
     Attributes:
         lanes: float32 numbers of one vector.
         registers: vectors that it holds at once.
+        halves: whether it multiplies bfloat16, two to a lane, by instructions of its own.
     """
 
     name: str
     features: str
     lanes: int
     registers: int
+    halves: bool = False
 
 
 @cache
@@ -43,7 +48,8 @@ def processor() -> Processor:
     features = found.flatten()
     if found.get("avx512f"):
         # LLVM halves vectors of 64 bytes unless told otherwise.
-        return Processor(name, f"{features},-prefer-256-bit", lanes=16, registers=32)
+        wide = f"{features},-prefer-256-bit"
+        return Processor(name, wide, LANES, 32, halves=bool(found.get("avx512bf16")))
     if found.get("avx2"):
         return Processor(name, features, lanes=8, registers=16)
     return Processor(name, features, lanes=4, registers=32 if found.get("neon") else 16)
