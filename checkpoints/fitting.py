@@ -41,7 +41,7 @@ class _Changed:
 
 
 def require_fitting(card: Card) -> None:
-    """Raise unless the files of a generator, an adapter or a codec make what its card says.
+    """Raise unless a checkpoint's files make what its card says.
 
     The cards it requires are looked at too. A card whose files are not on this machine
     passes: an API may run where no weights are, and a worker says what it finds.
@@ -56,6 +56,8 @@ def require_fitting(card: Card) -> None:
         _require_generator(card)
     elif card.role == "codec":
         _require_codec(card)
+    elif card.role == "separator":
+        _require_separator(card)
 
 
 def _require_generator(card: Card) -> None:
@@ -82,6 +84,41 @@ def _require_codec(card: Card) -> None:
     if files is not None:
         config = _config(card, files, CONFIG)
         _compare(card, lambda: layouts.codec(config), _shapes(card, files, WEIGHTS))
+
+
+def _require_separator(card: Card) -> None:
+    files = _files(card)
+    if files is None:
+        return
+    if CONFIG in files:
+        config, weights = _config(card, files, CONFIG), WEIGHTS
+        kind, arguments = config.get("class"), config.get("kwargs")
+    else:
+        # As demucs publishes its models: everything in the one file of weights.
+        weights = next((name for name in files if name.endswith(".safetensors")), WEIGHTS)
+        kind, arguments = _told_in(card, _named(card, files, weights))
+    found = _shapes(card, files, weights)
+
+    if not isinstance(kind, str) or not isinstance(arguments, dict):
+        raise CheckpointInvalid(f"{card.name}: it names no class with its arguments")
+    _compare(card, lambda: layouts.separator_ends(kind, arguments), found, whole=False)
+    if set(arguments["sources"]) != set(card.sources):
+        raise CheckpointInvalid(
+            f"{card.name}: gives {', '.join(arguments['sources'])}, its card says "
+            f"{', '.join(card.sources)}"
+        )
+
+
+def _told_in(card: Card, weights: _Changed) -> tuple[str | None, Any]:
+    """The class and its arguments by name, from the metadata of a file of weights."""
+    try:
+        with safe_open(weights.path, framework="numpy") as opened:
+            told = opened.metadata() or {}
+        return told.get("klass", "").rpartition(".")[2] or None, json.loads(told.get("kwargs", "0"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointInvalid(f"{card.name}: {weights.path.name} cannot be read: {error}") from (
+            error
+        )
 
 
 def _require_adapter(card: Card) -> None:
@@ -199,9 +236,19 @@ def _header(file: _Changed) -> layouts.Shapes:
         return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
 
-def _compare(card: Card, layout: Callable[[], layouts.Shapes], found: layouts.Shapes) -> None:
+def _compare(
+    card: Card,
+    layout: Callable[[], layouts.Shapes],
+    found: layouts.Shapes,
+    *,
+    whole: bool = True,
+) -> None:
+    """Raise where they differ; with `whole` nothing more may be found than is expected."""
     try:
-        wrong = list(layouts.differences(layout(), found))
+        expected = layout()
+        if not whole:
+            found = {name: shape for name, shape in found.items() if name in expected}
+        wrong = list(layouts.differences(expected, found))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointInvalid(f"{card.name}: {CONFIG} is not one of ours: {error}") from error
     if wrong:

@@ -72,6 +72,19 @@ BASS: Mapping[str, Any] = {
 }
 """What a config means by saying nothing: the defaults of the classes, those that shape tensors."""
 
+SEPARATOR: Mapping[str, Mapping[str, Any]] = {
+    "HDemucs": {"audio_channels": 2, "channels": 48, "depth": 6, "kernel_size": 8, "cac": True},
+    "HTDemucs": {"audio_channels": 2, "channels": 48, "depth": 4, "kernel_size": 8, "cac": True},
+    "ConsistentHDemucs": {
+        "audio_channels": 2,
+        "channels": 48,
+        "depth": 6,
+        "kernel_size": 8,
+        "cac": True,
+    },
+}
+"""The classes of demucs that are served, and their defaults."""
+
 _GENERATOR_KEYS = {*GENERATOR, "part", "codec", "styles", "codebooks", "codebook_size"}
 _GENERATOR_KEYS |= {"context", "controls", "sampling", "training"}
 _CHROMA = 12
@@ -149,6 +162,28 @@ def adapter(peft_config: Mapping[str, Any], base: Mapping[str, Any]) -> Shapes:
             found[f"{place}.lora_A.weight"] = (rank, inputs)
             found[f"{place}.lora_B.weight"] = (outputs, rank)
     return found
+
+
+def separator_ends(kind: str, arguments: Mapping[str, Any]) -> Shapes:
+    """Of a separator's tensors those where audio goes in and stems come out, and its last layer's.
+
+    What lies between is demucs' own affair. `kind` is the class's name, `arguments` its arguments
+    by name; raises as `generator` does.
+    """
+    if kind not in SEPARATOR:
+        raise ValueError(f"unknown class {kind!r}: expected {' or '.join(sorted(SEPARATOR))}")
+    sources = arguments["sources"]
+    if not sources or not all(isinstance(source, str) for source in sources):
+        raise ValueError("sources must be a list of names")
+    c = {key: arguments.get(key, value) for key, value in SEPARATOR[kind].items()}
+    _counts(c, "audio_channels", "channels", "depth", "kernel_size")
+    # A complex number as two channels.
+    heard = c["audio_channels"] * (2 if c["cac"] else 1)
+    last, channels, kernel = c["depth"] - 1, c["channels"], c["kernel_size"]
+    return {
+        "encoder.0.conv.weight": (channels, heard, kernel, 1),
+        f"decoder.{last}.conv_tr.weight": (channels, heard * len(sources), kernel, 1),
+    }
 
 
 def _decoder(c: Mapping[str, Any]) -> Shapes:

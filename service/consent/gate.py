@@ -54,7 +54,7 @@ from service.database import may_write, new_id, now
 from service.errors import NotFound
 from service.permit import Permit, PermitDenied
 from service.settings import Settings
-from service.templates.capability import cards_of, check_capability, check_controls, check_stems
+from service.templates.capability import cards_of, check_capability, check_controls
 from service.templates.choices import Choices, check_choices, choices_sha256
 from service.templates.models import Template, TemplateVersion
 from service.templates.servable import check_servable
@@ -607,8 +607,8 @@ def _settled(made: TemplateVersion, track: Track, choices: Choices) -> Choices:
     check_choices(made, settled, track)
     check_capability(terms)
     check_controls(terms, settled.controls)
-    check_stems(terms, {stem.name for stem in track.stems})
-    check_servable(terms, track.duration_seconds, settled.tempo_percent)
+    stems = {stem.name for stem in track.stems}
+    check_servable(terms, stems, track.duration_seconds, settled.tempo_percent)
     return settled
 
 

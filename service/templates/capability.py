@@ -128,17 +128,17 @@ def check_controls(terms: TemplateTerms, asked: Collection[str]) -> None:
         )
 
 
-def check_stems(terms: TemplateTerms, stems: Collection[str]) -> None:
-    """Raise `PartNotSupported` unless the stem to be replaced is there or can be separated.
+def separators_for(terms: TemplateTerms, stems: Collection[str]) -> list[Card]:
+    """The cards named that can give the stem to be replaced; none where the artist gave it.
 
-    `stems` are the names of those the artist gave. Asked when a remix is, so that nobody waits
-    for a job that cannot end well.
+    `stems` are the names of those the artist gave. Raises `PartNotSupported` where the stem is
+    neither there nor can be separated.
     """
     if terms.part in stems:
-        return
+        return []
     separators = [card for card in cards_of(terms).values() if card.role == "separator"]
-    if any(terms.part in card.sources for card in separators):
-        return
+    if able := [card for card in separators if terms.part in card.sources]:
+        return able
     if not separators:
         raise PartNotSupported(
             f"the track has no {terms.part} stem and the template names no separator: upload the "

@@ -1,13 +1,16 @@
-"""Whether this very remix can be made: the checkpoint's files, and how long the song is.
+"""Whether this very remix can be made: the checkpoints' files, the stems, the song's length.
 
 A template was checked when it was made; files change, and a song's length is only known now. Asked
 when a remix is, so that nobody waits, and nothing is counted or owed, for what cannot end well.
 """
 
+from collections.abc import Collection
+
+from checkpoints.errors import CheckpointError
 from checkpoints.fitting import require_fitting
 from checkpoints.limits import LONGEST_S, SHORTEST_S
 from service.errors import Problem
-from service.templates.capability import generator_of
+from service.templates.capability import generator_of, separators_for
 from service.templates.terms import TemplateTerms
 
 
@@ -22,13 +25,18 @@ class LengthNotSupported(Problem):
 
 
 def check_servable(
-    terms: TemplateTerms, duration_seconds: float | None, tempo_percent: float
+    terms: TemplateTerms,
+    stems: Collection[str],
+    duration_seconds: float | None,
+    tempo_percent: float,
 ) -> None:
-    """Raise unless the generator behind the terms can be loaded and serves the song's length.
+    """Raise unless the checkpoints behind the terms can be loaded and serve the song.
 
-    `duration_seconds` is the original's, None where it is not known. Raises `LengthNotSupported`,
-    `PartNotSupported`, or `CheckpointInvalid` and `CheckpointHashMismatch` of the registry.
+    `stems` are the names of those the artist gave, `duration_seconds` is the original's, None
+    where it is not known. Raises `LengthNotSupported`, `PartNotSupported`, or `CheckpointInvalid`
+    and `CheckpointHashMismatch` of the registry.
     """
+    separators = separators_for(terms, stems)
     if duration_seconds is not None:
         length = duration_seconds / (1 + tempo_percent / 100)
         if not SHORTEST_S <= length <= LONGEST_S:
@@ -39,3 +47,12 @@ def check_servable(
                 allowed={"min": SHORTEST_S, "max": LONGEST_S},
             )
     require_fitting(generator_of(terms))
+    wrong: list[CheckpointError] = []
+    for card in separators:
+        try:
+            require_fitting(card)
+        except CheckpointError as error:
+            wrong.append(error)
+    # Which of several is taken is the worker's choice: it may be one that fits.
+    if wrong and len(wrong) == len(separators):
+        raise wrong[0]

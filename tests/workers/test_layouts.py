@@ -18,6 +18,7 @@ from workers.regeneration.codecs.drums import DrumCodec, DrumCodecConfig
 from workers.regeneration.conditioning import ContextConfig
 from workers.regeneration.controls import CONTROLS, untold
 from workers.regeneration.model import ConditionedMusicgen, GeneratorConfig
+from workers.separation.separator import CLASSES
 
 
 def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -142,3 +143,27 @@ def test_a_config_that_is_none_of_ours_is_named(changed: dict[str, Any], said: s
     config = GeneratorConfig("drums", "tiny", ("rock",), 2, 32, width=32, heads=2).to_dict()
     with pytest.raises((TypeError, ValueError), match=said):
         layouts.generator({**config, **changed})
+
+
+@given(
+    kind=st.sampled_from(["HDemucs", "HTDemucs", "ConsistentHDemucs"]),
+    told=st.fixed_dictionaries(
+        {"sources": st.sampled_from([["drums"], ["drums", "bass", "other", "vocals"]])},
+        optional={
+            "audio_channels": st.sampled_from([1, 2]),
+            "channels": st.sampled_from([8, 16]),
+            "depth": st.sampled_from([3, 4]),
+            "cac": st.booleans(),
+        },
+    ),
+)
+@settings(deadline=None, max_examples=25)
+def test_a_separators_ends(kind: str, told: dict[str, Any]) -> None:
+    if kind == "ConsistentHDemucs":
+        # The only way it is made.
+        told |= {"hybrid": False, "cac": False, "wiener_iters": -1, "end_iters": -1}
+    with torch.device("meta"):
+        found = shapes(CLASSES[kind](**told))
+    ends = layouts.separator_ends(kind, told)
+    assert len(ends) == 2
+    assert list(layouts.differences(ends, {name: found[name] for name in ends})) == []

@@ -15,6 +15,7 @@ from httpx import Response
 from safetensors.numpy import load_file, save_file
 
 from checkpoints.limits import LONGEST_S
+from service.catalog.models import Stem
 from service.consent.models import QuotaUse, TokenUse
 from service.jobs.models import Event, IdempotencyRecord, Job, OutboxRow
 from tests.jobs_house import LISTENER, House
@@ -101,7 +102,11 @@ def test_a_checkpoint_that_fits_its_card_is_taken(ask: Ask) -> None:
 
 @pytest.mark.parametrize(
     ("name", "tensor"),
-    [("tiny-drums", "style.weight"), ("tiny-drums-codec", "gather.weight")],
+    [
+        ("tiny-drums", "style.weight"),
+        ("tiny-drums-codec", "gather.weight"),
+        ("tiny-separator", "encoder.0.conv.weight"),
+    ],
 )
 def test_weights_whose_shapes_do_not_fit_are_refused_by_name(
     cards: Path, house: House, ask: Ask, name: str, tensor: str
@@ -146,6 +151,67 @@ def test_a_codec_of_other_codes_is_refused(cards: Path, house: House, ask: Ask) 
     _, slug, detail = refused(house, ask())
     assert slug == "/problems/checkpoint-invalid"
     assert "speaks 2 codebooks of 32 codes, tiny-drums-codec 1" in detail
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["kwargs"].update(sources=["drums", "bass"]), "the config says"),
+        (lambda c: c["kwargs"].update(sources=["a", "b", "c", "d"]), "gives a, b, c, d"),
+        (lambda c: c["kwargs"].update(depth=9), "decoder.8.conv_tr.weight is missing"),
+        (lambda c: c["kwargs"].pop("sources"), "sources"),
+        (lambda c: c.update(kwargs=[]), "names no class"),
+        (lambda c: c.update({"class": "Popen"}), "unknown class 'Popen'"),
+    ],
+)
+def test_a_separator_that_does_not_fit_is_refused(
+    cards: Path, house: House, ask: Ask, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    rewrite(cards, "tiny-separator", change)
+    status, slug, detail = refused(house, ask())
+    assert (status, slug) == (500, "/problems/checkpoint-invalid")
+    assert detail.startswith("tiny-separator: ")
+    assert said in detail
+
+
+def in_one_file(cards: Path, **metadata: str) -> None:
+    """The separator as demucs publishes its models."""
+    place, card = cards / "tiny-separator", cards / "tiny-separator.toml"
+    config, state = json.loads((place / "config.json").read_text()), place / "model.safetensors"
+    told = {"klass": "demucs.hdemucs.HDemucs", "args": "[]", "kwargs": json.dumps(config["kwargs"])}
+    save_file(load_file(state), place / "955717e8.safetensors", metadata={**told, **metadata})
+    written = (place / "955717e8.safetensors").read_bytes()
+    stated = card.read_text()
+    stated = stated[: stated.index("[files.")] + (
+        '[files."955717e8.safetensors"]\n'
+        f'sha256 = "{hashlib.sha256(written).hexdigest()}"\nbytes = {len(written)}\n'
+    )
+    card.write_text(stated)
+
+
+def test_a_separator_in_one_file_is_read_too(cards: Path, house: House, ask: Ask) -> None:
+    in_one_file(cards, kwargs=json.dumps({"sources": ["drums"]}))
+    status, slug, detail = refused(house, ask())
+    assert (status, slug) == (500, "/problems/checkpoint-invalid")
+    assert detail.startswith("tiny-separator: decoder.5.conv_tr.weight is ")
+    in_one_file(cards)
+    assert ask().status_code == 202
+
+
+def test_a_separator_that_nobody_needs_is_not_looked_at(
+    cards: Path, house: House, granted: Granted, ask: Ask
+) -> None:
+    rewrite(cards, "tiny-separator", lambda c: c.update({"class": "Popen"}))
+    with house.database.transaction() as session:
+        session.add(
+            Stem(
+                track_id=granted.track_id,
+                name="drums",
+                object_sha256="0" * 64,
+                source="uploaded",
+            )
+        )
+    assert ask().status_code == 202
 
 
 def test_weights_that_were_cut_off_are_refused(cards: Path, house: House, ask: Ask) -> None:
