@@ -94,13 +94,11 @@ def _require_separator(card: Card) -> None:
         config, weights = _config(card, files, CONFIG), WEIGHTS
         kind, arguments = config.get("class"), config.get("kwargs")
     else:
-        # As demucs publishes its models: everything in the one file of weights.
         weights = next((name for name in files if name.endswith(".safetensors")), WEIGHTS)
-        kind, arguments = _told_in(card, _named(card, files, weights))
-    found = _shapes(card, files, weights)
-
+        kind, arguments = _published(card, _named(card, files, weights))
     if not isinstance(kind, str) or not isinstance(arguments, dict):
         raise CheckpointInvalid(f"{card.name}: it names no class with its arguments")
+    found = _shapes(card, files, weights)
     _compare(card, lambda: layouts.separator_ends(kind, arguments), found, whole=False)
     if set(arguments["sources"]) != set(card.sources):
         raise CheckpointInvalid(
@@ -109,16 +107,26 @@ def _require_separator(card: Card) -> None:
         )
 
 
-def _told_in(card: Card, weights: _Changed) -> tuple[str | None, Any]:
-    """The class and its arguments by name, from the metadata of a file of weights."""
+def _published(card: Card, weights: _Changed) -> tuple[str, dict[str, Any]]:
+    """The class and its arguments, from the one file in which demucs publishes a model."""
     try:
         with safe_open(weights.path, framework="numpy") as opened:
             told = opened.metadata() or {}
-        return told.get("klass", "").rpartition(".")[2] or None, json.loads(told.get("kwargs", "0"))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointInvalid(f"{card.name}: {weights.path.name} cannot be read: {error}") from (
-            error
+        arguments = {
+            **dict(zip(("sources",), json.loads(told["args"]), strict=False)),
+            **json.loads(told["kwargs"]),
+        }
+        kind = told["klass"].rpartition(".")[2]
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointInvalid(
+            f"{card.name}: {weights.path.name} cannot be read: {error}"
+        ) from error
+    # The worker takes it from where demucs has it, whole, and from nowhere else.
+    if told["klass"] != f"demucs.{kind.lower()}.{kind}" or "structure" in told:
+        raise CheckpointInvalid(
+            f"{card.name}: {weights.path.name} names {told['klass']}, which is not on the list"
         )
+    return kind, arguments
 
 
 def _require_adapter(card: Card) -> None:
@@ -250,7 +258,7 @@ def _compare(
             found = {name: shape for name, shape in found.items() if name in expected}
         wrong = list(layouts.differences(expected, found))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointInvalid(f"{card.name}: {CONFIG} is not one of ours: {error}") from error
+        raise CheckpointInvalid(f"{card.name}: its config is not one of ours: {error}") from error
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise CheckpointInvalid(f"{card.name}: {'; '.join(wrong[:_SHOWN])}{more}")

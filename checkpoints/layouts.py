@@ -175,6 +175,9 @@ def separator_ends(kind: str, arguments: Mapping[str, Any]) -> Shapes:
     sources = arguments["sources"]
     if not sources or not all(isinstance(source, str) for source in sources):
         raise ValueError("sources must be a list of names")
+    if arguments.get("multi_freqs"):
+        # Its layers are several, each under a name of its own.
+        return {}
     c = {key: arguments.get(key, value) for key, value in SEPARATOR[kind].items()}
     _counts(c, "audio_channels", "channels", "depth", "kernel_size")
     # A complex number as two channels.

@@ -17,7 +17,8 @@ _setting = threading.Lock()
 def computing_with(count: int, threads: int = 1) -> Iterator[Callable[[], None]]:
     """Start ``threads`` threads inside; torch computes with ``count`` for each of them.
 
-    What is given is called first by each. For everybody else the number stays what it is.
+    What is given is called first by each. For everybody else the number stays what it is, but for
+    a thread elsewhere that asks torch something for the first time in the moment inside.
     """
     with _setting:
         before = torch.get_num_threads()
@@ -29,6 +30,12 @@ def computing_with(count: int, threads: int = 1) -> Iterator[Callable[[], None]]
             torch.get_num_threads()
             begun.wait()
 
-        yield begin
-        begun.wait()
-        torch.set_num_threads(before)
+        try:
+            yield begin
+            begun.wait()
+        except BaseException:
+            # Not all could be started: who waits for the others is let go.
+            begun.abort()
+            raise
+        finally:
+            torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def jobs_command(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     console.print(_table(found, jobs, seconds))
+    for name, told in found.items():
+        tenths = ", ".join(f"{most / 1e6:.0f}" for most in told["memory_tenths"])
+        console.print(
+            f"{name}: the worker's memory, the most in each tenth of the jobs, MB: {tenths}"
+        )
     if len(found) > 1:
         ratio = found[BATCHED.name]["jobs_a_minute"] / found[ONE_BY_ONE.name]["jobs_a_minute"]
         console.print(f"batched makes {ratio:.2f} times as many jobs a minute")
@@ -49,8 +55,9 @@ def jobs_command(
 
 
 def figures(seen: Round, way: Way) -> dict[str, Any]:
-    """What is told of a round; memory is the most in the first and in the last tenth of it."""
-    tenth = max(1, len(seen.memory) // 10)
+    """What is told of a round; memory is the most in each tenth of its jobs."""
+    ends = [len(seen.memory) * part // 10 for part in range(11)]
+    tenths = [max(seen.memory[a:b]) for a, b in pairwise(ends) if b > a]
     return {
         "worker_jobs": way.worker_jobs,
         "engine_rows": way.engine_rows,
@@ -65,8 +72,7 @@ def figures(seen: Round, way: Way) -> dict[str, Any]:
             "p95": percentile(seen.published, 0.95),
         },
         "model_busy_share": seen.model_seconds / seen.seconds,
-        "memory_first_tenth": max(seen.memory[:tenth]),
-        "memory_last_tenth": max(seen.memory[-tenth:]),
+        "memory_tenths": tenths,
     }
 
 
@@ -94,6 +100,4 @@ def _table(found: dict[str, dict[str, Any]], jobs: int, seconds: float) -> Table
     row("s to its publication, p50", "published_s", "p50")
     row("s to its publication, p95", "published_s", "p95")
     row("the model is busy, share", "model_busy_share", form=".2f")
-    row("worker's memory, first tenth, MB", "memory_first_tenth", unit=1e6, form=".0f")
-    row("worker's memory, last tenth, MB", "memory_last_tenth", unit=1e6, form=".0f")
     return table

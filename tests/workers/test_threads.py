@@ -35,3 +35,12 @@ def test_only_the_threads_that_are_started_inside_have_the_number(threads: int) 
     with ThreadPoolExecutor(1) as later:
         assert later.submit(torch.get_num_threads).result() == 3
     assert torch.get_num_threads() == 3
+
+
+def test_who_waits_for_a_thread_that_cannot_be_started_is_let_go() -> None:
+    pool = ThreadPoolExecutor(2)
+    with pytest.raises(RuntimeError, match="no more"), computing_with(1, threads=2) as begin:
+        first = pool.submit(begin)
+        raise RuntimeError("no more threads")
+    assert isinstance(first.exception(timeout=10), threading.BrokenBarrierError)
+    assert torch.get_num_threads() == 3

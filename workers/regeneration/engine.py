@@ -177,7 +177,7 @@ class Engine:
         codec: of the same part.
         rows: of the batch. A job takes its guidance branches times its candidates.
         memory_bytes: of the keys and values of all rows; there are fewer where they take more.
-        precision: of the decoder's weights, keys and values.
+        precision: of the decoder's weights; on a GPU of its keys and values too.
         device: where generator, codec and the comparison of candidates compute, and the keys and
             values are; by default where they are.
         wedged_s: after how many seconds without a step's end ``on_wedged`` is called.

@@ -283,7 +283,8 @@ def _alike(window: Window, codes: Tensor) -> tuple[Tensor, Tensor]:
     if rows == 1 or not bool((window.features == window.features[:1]).all()):
         return every, every
     kept = torch.cat([codes.flatten(1), window.kept_mask], dim=1)
-    heard = torch.cat([window.present, kept.to(window.present.dtype)], dim=1)
+    # Codes are whole numbers, which a coarser type would take for each other.
+    heard = torch.cat([window.present.float(), kept.float()], dim=1)
     kinds, which = heard.unique(dim=0, return_inverse=True)
     first = every.new_full((len(kinds),), rows).scatter_reduce(0, which, every, "amin")
     return first, which

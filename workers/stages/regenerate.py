@@ -198,14 +198,15 @@ def _style(engine: Engine, style: str) -> str:
 
 
 def _arithmetic(engine: Engine) -> dict[str, Any]:
-    """Device, dtype and width: with them the same job gives the same samples.
+    """Device, dtype, width and kernel: with them the same job gives the same samples.
 
-    The width is how many rows every product is given at least; the rows that are added hold
-    nothing, and other jobs' rows change no bit.
+    The width is how many rows every product has at least: one on a CPU, all there are on a GPU.
+    Other jobs' rows change no bit.
     """
     decoder = engine.decoder
     return {
         "device": decoder.device.type,
         "dtype": decoder.precision,
         "width": decoder.least_rows,
+        **({} if decoder.kernel is None else {"kernel": decoder.kernel}),
     }

@@ -110,7 +110,9 @@ def _separator(permit: Permit, work: Work) -> Card:
     named = [
         card
         for card in cards_of(terms).values()
-        if card.role == "separator" and card.name in permit.checkpoints
+        if card.role == "separator"
+        and card.name in permit.checkpoints
+        and terms.part in card.sources
     ]
     if not named:
         raise CheckpointNotNamed(

@@ -189,11 +189,27 @@ def in_one_file(cards: Path, **metadata: str) -> None:
     card.write_text(stated)
 
 
-def test_a_separator_in_one_file_is_read_too(cards: Path, house: House, ask: Ask) -> None:
-    in_one_file(cards, kwargs=json.dumps({"sources": ["drums"]}))
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"kwargs": '{"sources": ["drums"]}'}, "decoder.5.conv_tr.weight is "),
+        ({"kwargs": "{}"}, "its config is not one of ours"),
+        ({"kwargs": "{"}, "cannot be read"),
+        ({"klass": "elsewhere.HDemucs"}, "elsewhere.HDemucs, which is not on the list"),
+        ({"structure": "{}"}, "not on the list"),
+    ],
+)
+def test_a_separator_in_one_file_is_read_too(
+    cards: Path, house: House, ask: Ask, metadata: dict[str, str], said: str
+) -> None:
+    in_one_file(cards, **metadata)
     status, slug, detail = refused(house, ask())
     assert (status, slug) == (500, "/problems/checkpoint-invalid")
-    assert detail.startswith("tiny-separator: decoder.5.conv_tr.weight is ")
+    assert detail.startswith("tiny-separator: ")
+    assert said in detail
+
+
+def test_a_separator_in_one_file_that_fits_is_taken(cards: Path, ask: Ask) -> None:
     in_one_file(cards)
     assert ask().status_code == 202
 

@@ -18,10 +18,8 @@ from workers.regeneration.decoder.cache import Block, KeyValues
 ROWS, HEADS, POSITIONS, DEPTH, LAYERS = 12, 3, 40, 16, 2
 
 
-def filled_cache(
-    positions: int = POSITIONS, dtype: torch.dtype = torch.float32, depth: int = DEPTH
-) -> KeyValues:
-    cache = KeyValues(LAYERS, ROWS, HEADS, positions, depth, dtype, torch.device("cpu"))
+def filled_cache(depth: int = DEPTH, dtype: torch.dtype = torch.float32) -> KeyValues:
+    cache = KeyValues(LAYERS, ROWS, HEADS, POSITIONS, depth, dtype, torch.device("cpu"))
     torch.manual_seed(0)
     for layer in cache.both:
         layer.copy_(torch.randn(layer.shape))
@@ -128,6 +126,15 @@ def test_large_scores_do_not_overflow() -> None:
     expected = exactly(cache, block, 0, made)
     seen = CompiledAttention(cache, [block])(0, made)
     torch.testing.assert_close(seen, expected, atol=1e-3, rtol=1e-6)
+
+
+def test_nothing_is_written_behind_the_last_position() -> None:
+    cache = filled_cache()
+    blocks = blocks_of(cache, [(1, 3), (2, POSITIONS)])
+    with pytest.raises(ValueError, match="no position left of 40"):
+        CompiledAttention(cache, blocks)
+    with pytest.raises(ValueError, match="bfloat16"):
+        CompiledAttention(filled_cache(dtype=torch.bfloat16), blocks[:1])
 
 
 def test_a_cpu_has_its_own_kernel() -> None:

@@ -108,7 +108,7 @@ def test_rows_of_any_size_are_told_to_scaled_weights() -> None:
 
 
 @pytest.mark.parametrize("kept", ["float32", "int8"])
-@pytest.mark.parametrize(("lanes", "registers"), [(4, 16), (4, 32), (8, 16)])
+@pytest.mark.parametrize(("lanes", "registers"), [(4, 16), (4, 32), (8, 16), (8, 32)])
 def test_other_processors_vectors_give_the_same(
     kept: Kept, lanes: int, registers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +134,19 @@ def vectors(monkeypatch: pytest.MonkeyPatch, lanes: int, registers: int) -> None
     )
     for module in (compiling, forms, products):
         monkeypatch.setattr(module, "processor", lambda: smaller)
+
+
+@pytest.mark.parametrize("kept", ["float32", "bfloat16", "int8"])
+def test_what_does_not_fit_is_refused(kept: Kept) -> None:
+    packed, x = Packed(numbers(64, 32), kept), numbers(3, 32)
+    for wrong in (x.double(), x[:, :31], x[None], x.bfloat16()):
+        with pytest.raises(ValueError, match="the weight takes 32"):
+            packed.times(wrong)
+    there = numbers(3, 64)
+    for onto in (there.double(), there[:2], there[:, :63], numbers(64, 3).T):
+        with pytest.raises(ValueError, match="not 64 a row"):
+            packed.times(x, onto=onto)
+    assert packed.times(x[:0]).shape == (0, 64)
 
 
 def test_a_kernel_is_compiled_once() -> None:

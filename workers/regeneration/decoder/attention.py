@@ -83,6 +83,9 @@ class CompiledAttention:
     """All rows by one kernel."""
 
     def __init__(self, cache: KeyValues, blocks: Sequence[Block], threads: int = 1) -> None:
+        # A kernel writes where it is told to, whoever's that is.
+        if cache.dtype != torch.float32 or any(b.filled >= cache.positions for b in blocks):
+            raise ValueError(f"{cache.dtype}, or no position left of {cache.positions}")
         self._cache, self._kernel = cache, attention(cache.depth)
         self._which, self._filled = _rows(blocks, cache.device)
         read = sum(block.rows * (block.filled + 1) for block in blocks) * cache.heads * cache.depth

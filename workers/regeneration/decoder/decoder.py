@@ -15,6 +15,7 @@ from torch.nn import functional
 from workers.regeneration.decoder.attention import attention_of
 from workers.regeneration.decoder.cache import Block, KeyValues
 from workers.regeneration.decoder.linear import Precision, Product, computed_in, laid_out
+from workers.regeneration.kernels.products import kernel_of
 from workers.regeneration.torchaudio_stub import make_torchaudio_importable
 
 make_torchaudio_importable()
@@ -76,6 +77,7 @@ class Decoder:
         codebooks, codebook_size, width, heads, positions: sizes, as in the model's config.
         least_rows: how many rows every product has at least; with the seed it makes a result the
             same again. On a CPU one: a row's product knows no other.
+        kernel: of the products on a CPU, which depends on the processor too; None on a GPU.
 
     Raises:
         UnsupportedDecoder: two channels, another activation, or a scaled embedding.
@@ -106,6 +108,7 @@ class Decoder:
         self._heads = self._product(torch.cat(list(model.lm_heads.parameters())))
         # On a GPU every step has all of them (see graphed.py).
         self.least_rows = 1 if self.device.type == "cpu" else rows
+        self.kernel = kernel_of(precision) if self.device.type == "cpu" else None
 
     @staticmethod
     def row_bytes(model: Stock, positions: int, precision: Precision = "float32") -> int:

@@ -20,7 +20,8 @@ def attention(depth: int) -> Kernel:
     row's next position; its rows' distance; ``keys`` and ``values`` [rows, heads, positions,
     depth], where the next ones are written; their ``heads`` and ``positions``; ``rows`` int64 [M],
     which of them each is; ``filled`` int64 [M], how many positions it has; ``out`` [M, heads *
-    depth]; ``scores``, room for positions and a vector; ``first`` and ``last``, of the M.
+    depth]; ``scores``, room for positions and a vector of each row; their distance; ``first`` and
+    ``end``, of the M.
     """
     return compiled(("attention", depth), lambda here: _module(here, depth))["attention"]
 

@@ -138,7 +138,7 @@ class KernelWriter:
         return self._called("llvm.fmuladd", a, b, c)
 
     def larger(self, a: ir.Value, b: ir.Value) -> ir.Value:
-        """The larger of each two; of a number and what is none, the latter."""
+        """The larger of each two; ``a`` where either is no number."""
         return self.now.select(self.now.fcmp_unordered(">", a, b), a, b)
 
     def size(self, x: ir.Value) -> ir.Value:

@@ -18,8 +18,8 @@ from workers.regeneration.kernels.compiling import Processor, compiled, processo
 from workers.regeneration.kernels.forms import DEEP, Form, Kept, form_of
 from workers.regeneration.kernels.sharing import shared
 
-_SHARED_FROM = 4_000_000
-"""Weights times rows of a product for which waking another thread (some 50 us) is worth it."""
+_SHARED_FROM = 16_000_000
+"""Weights times rows of a product for which waking another thread is worth it."""
 
 
 class Packed:
@@ -58,8 +58,21 @@ class Packed:
         )["product"]
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """``x @ weight.T`` of float32 [M, inputs]; ``onto`` [M, outputs] has that added to it."""
+        """``x @ weight.T`` of float32 [M, inputs]; ``onto`` [M, outputs] has that added to it.
+
+        Raises:
+            ValueError: either is of another shape or dtype.
+        """
         rows = len(x)
+        # A kernel reads what it is told to, wherever that ends.
+        if x.dtype != torch.float32 or x.shape != (rows, self.inputs):
+            raise ValueError(f"x is {x.dtype} {list(x.shape)}, the weight takes {self.inputs}")
+        if onto is not None and not (
+            onto.dtype == torch.float32
+            and onto.shape == (rows, self.outputs)
+            and onto.stride(-1) == 1
+        ):
+            raise ValueError(f"onto is {onto.dtype} {list(onto.shape)}, not {self.outputs} a row")
         told, x_scale = self._form.told(x)
         narrow = self._padded != self.outputs
         made = onto
@@ -77,6 +90,11 @@ class Packed:
             return made
         made = made[:, : self.outputs].contiguous()
         return made if onto is None else onto.add_(made)
+
+
+def kernel_of(kept: Kept) -> str:
+    """The name of the product's kernel on this processor: the same one gives the same bits."""
+    return f"{form_of(kept).name}, {processor().lanes} lanes"
 
 
 def _address(tensor: Tensor | None) -> int:

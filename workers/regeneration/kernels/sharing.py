@@ -1,6 +1,6 @@
 """A kernel's work, shared by threads."""
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 
@@ -20,9 +20,16 @@ def shared(kernel: Kernel, given: tuple[int, ...], count: int, parts: int) -> No
         kernel(*given, 0, count)
         return
     ends = [count * part // parts for part in range(parts + 1)]
-    others = [_pool(parts).submit(kernel, *given, first, end) for first, end in pairwise(ends[1:])]
-    kernel(*given, 0, ends[1])
-    wait(others)
+    others: list[Future[None]] = []
+    try:
+        for first, end in pairwise(ends[1:]):
+            others.append(_pool(parts).submit(kernel, *given, first, end))
+        kernel(*given, 0, ends[1])
+    finally:
+        # Whatever happens, they work with what the caller is about to let go of.
+        wait(others)
+    for other in others:
+        other.result()
 
 
 @cache
