@@ -1,5 +1,7 @@
 """Attention of one step: two ways to the same sums, and no neighbour in either."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +16,8 @@ from workers.regeneration.decoder.attention import (
     attention_of,
 )
 from workers.regeneration.decoder.cache import Block, KeyValues
+from workers.regeneration.kernels import compiling
+from workers.regeneration.kernels.compiling import processor
 
 ROWS, HEADS, POSITIONS, DEPTH, LAYERS = 12, 3, 40, 16, 2
 
@@ -61,6 +65,20 @@ def test_both_are_what_attention_is(way: type[StepAttention], depth: int) -> Non
     ])  # fmt: skip
     seen = way(cache, blocks)(1, made)  # type: ignore[call-arg]
     torch.testing.assert_close(seen, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_other_processors_vectors_compute_the_same(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the order in which lanes are summed."""
+    smaller = dataclasses.replace(processor(), lanes=lanes, registers=16, halves=False)
+    monkeypatch.setattr(compiling, "processor", lambda: smaller)
+    cache = filled_cache()
+    block = blocks_of(cache, [(3, 17)])[0]
+    made = made_for([block])
+    seen = CompiledAttention(cache, [block])(0, made)
+    torch.testing.assert_close(seen, exactly(cache, block, 0, made), atol=2e-6, rtol=0)
 
 
 @given(
