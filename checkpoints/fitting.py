@@ -112,6 +112,7 @@ def _published(card: Card, weights: _Changed) -> tuple[str, dict[str, Any]]:
     try:
         with safe_open(weights.path, framework="numpy") as opened:
             told = opened.metadata() or {}
+        # `sources` is the first argument of each class, the others are given by name.
         arguments = {
             **dict(zip(("sources",), json.loads(told["args"]), strict=False)),
             **json.loads(told["kwargs"]),

@@ -8,7 +8,7 @@ from uuid import uuid4
 from joserfc.jwk import OKPKey
 
 from service.auth import Principal, Role, ServiceKeys, mint_token
-from service.catalog.models import WHOLE_PPM, Track
+from service.catalog.models import WHOLE_PPM, Stem, Track
 from service.catalog.parties import register_party
 from service.catalog.possession import registration_proof
 from service.catalog.schemas import NewParty, NewTrack
@@ -178,6 +178,13 @@ class Story:
             self.keys, self.settings, principal.role, principal.subject, principal.territory
         )
         return {"Authorization": f"Bearer {token}"}
+
+    def give_stem(self, track_id: str, name: str) -> None:
+        """Give a track a stem of the artist's, without audio."""
+        with self.database.transaction() as session:
+            session.add(
+                Stem(track_id=track_id, name=name, object_sha256="0" * 64, source="uploaded")
+            )
 
     def set_track(self, track_id: str, **fields: Any) -> None:
         """Change a track's columns behind the service's back."""

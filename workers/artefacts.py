@@ -11,10 +11,7 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.jobs.models import Artefact
 from service.storage import ObjectStore
-from workers.version import CODE_VERSION
-
-REVISIONS: dict[str, int] = {"separate": 1, "regenerate": 3, "mix": 2, "stamp": 2}
-"""Raised when a stage's code gives other samples for the same input: old artefacts are left."""
+from workers.version import CODE_VERSION, REVISIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,9 +189,12 @@ def peak_blocks(samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     :returns: float32 [n] arrays which, joined, are [time].
     """
     length = samples.shape[1]
-    beyond = np.pad(samples, ((0, 0), (_REACH, _REACH)))
     for start in range(0, length, _BLOCK):
         count = min(_BLOCK, length - start)
-        reached = beyond[:, start : start + count + 2 * _REACH]
+        first, end = start - _REACH, start + count + _REACH
+        reached = samples[:, max(0, first) : end]
+        # Silence before the beginning and after the end.
+        if first < 0 or end > length:
+            reached = np.pad(reached, ((0, 0), (max(0, -first), max(0, end - length))))
         over = _PHASES @ sliding_window_view(reached, count, axis=1)
         yield np.maximum(over.max(axis=(0, 1)), -over.min(axis=(0, 1)))

@@ -11,3 +11,7 @@ def _code_version() -> str:
 
 
 CODE_VERSION = _code_version()
+
+REVISIONS: dict[str, int] = {"separate": 1, "regenerate": 3, "mix": 2, "stamp": 2}
+"""Of each stage, raised when its code gives other samples for the same input: what was made or
+measured before is left."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,17 @@ def test_true_peak_sees_between_the_samples(
     assert measured == pytest.approx(20 * math.log10(0.5), abs=0.1)
     _, expected = ebur128(np.stack([wave, wave]))
     assert measured == pytest.approx(expected, abs=0.3)
+
+
+def test_true_peak_takes_no_memory_that_grows_with_the_song(permit_for: PermitFor) -> None:
+    audio = Audio(np.ones((2, 60 * SAMPLE_RATE), np.float32), SAMPLE_RATE)
+    tracemalloc.start()
+    try:
+        true_peak(permit_for("mix"), audio)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < audio.samples.nbytes / 4
 
 
 def test_true_peak_does_not_depend_on_where_blocks_meet(

@@ -167,3 +167,11 @@ def test_a_separators_ends(kind: str, told: dict[str, Any]) -> None:
     ends = layouts.separator_ends(kind, told)
     assert len(ends) == 2
     assert list(layouts.differences(ends, {name: found[name] for name in ends})) == []
+
+
+def test_a_separator_of_several_bands_is_told_by_its_sources_alone() -> None:
+    told = {"sources": ["drums"], "depth": 3, "channels": 8, "multi_freqs": [0.5]}
+    with torch.device("meta"):
+        found = shapes(CLASSES["HDemucs"](**told))
+    assert "encoder.0.conv.weight" not in found
+    assert layouts.separator_ends("HDemucs", told) == {}

@@ -12,8 +12,12 @@ from typing import Any, Protocol
 
 import torch
 
+from workers.version import REVISIONS
+
 VERSION = 1
-"""Raised when a job measures otherwise than before, so that old results are not taken for new."""
+"""Raised when a job measures otherwise than before, so that old results are not taken for new.
+
+How models compute counts by itself, by the stages' revisions."""
 
 
 class Job(Protocol):
@@ -28,7 +32,8 @@ class Job(Protocol):
 
 def place_of(job: Job, folder: Path) -> Path:
     """The file that a job's result is kept in; beside it, without suffix, its folder of files."""
-    told = {"kind": type(job).__name__, "version": VERSION, **job.depends_on()}
+    made = {stage: REVISIONS[stage] for stage in ("separate", "regenerate", "mix")}
+    told = {"kind": type(job).__name__, "version": VERSION, "made": made, **job.depends_on()}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return folder / type(job).__name__.lower() / f"{digest[:32]}.json"
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.auth import Principal
-from service.catalog.models import PartyKey, Share, Stem
+from service.catalog.models import PartyKey, Share
 from service.consent import closing, gate, standing
 from service.consent.models import Grant
 from service.consent.refusals import (
@@ -220,15 +220,7 @@ def test_a_stem_that_nobody_can_make_is_refused_by_name(
     with pytest.raises(PartNotSupported, match=words) as refusal:
         story.admit(granted)
     assert refusal.value.extensions["part"] == "drums"
-    with story.database.transaction() as session:
-        session.add(
-            Stem(
-                track_id=granted.track_id,
-                name="drums",
-                object_sha256="0" * 64,
-                source="uploaded",
-            )
-        )
+    story.give_stem(granted.track_id, "drums")
     story.admit(granted)
 
 

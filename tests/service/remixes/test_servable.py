@@ -15,7 +15,6 @@ from httpx import Response
 from safetensors.numpy import load_file, save_file
 
 from checkpoints.limits import LONGEST_S
-from service.catalog.models import Stem
 from service.consent.models import QuotaUse, TokenUse
 from service.jobs.models import Event, IdempotencyRecord, Job, OutboxRow
 from tests.jobs_house import LISTENER, House
@@ -218,15 +217,7 @@ def test_a_separator_that_nobody_needs_is_not_looked_at(
     cards: Path, house: House, granted: Granted, ask: Ask
 ) -> None:
     rewrite(cards, "tiny-separator", lambda c: c.update({"class": "Popen"}))
-    with house.database.transaction() as session:
-        session.add(
-            Stem(
-                track_id=granted.track_id,
-                name="drums",
-                object_sha256="0" * 64,
-                source="uploaded",
-            )
-        )
+    house.story.give_stem(granted.track_id, "drums")
     assert ask().status_code == 202
 
 

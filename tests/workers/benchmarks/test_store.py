@@ -14,6 +14,7 @@ from tests.workers.benchmarks.sounds import hits
 from workers.benchmarks.held_out import listed
 from workers.benchmarks.rendering import CorpusStyleExamples
 from workers.benchmarks.store import place_of, run_all
+from workers.version import REVISIONS
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ def test_what_was_done_before_a_failure_is_kept(tmp_path: Path) -> None:
     again = [Square(job.number, log) for job in jobs]
     assert [result["square"] for result in run_all(again, tmp_path, 1, "squares")] == [1, 4, 9]
     assert log.read_text().split() == ["1", "2", "3"]
+
+
+def test_what_a_stage_made_otherwise_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    run_all([Square(2, log)], tmp_path, 1, "squares")
+    monkeypatch.setitem(REVISIONS, "regenerate", REVISIONS["regenerate"] + 1)
+    run_all([Square(2, log)], tmp_path, 1, "squares")
+    assert log.read_text().split() == ["2", "2"]
 
 
 def test_processes_measure_what_one_measures(tmp_path: Path) -> None:

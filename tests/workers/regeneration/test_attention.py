@@ -72,7 +72,7 @@ def test_other_processors_vectors_compute_the_same(
     lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the order in which lanes are summed."""
-    smaller = dataclasses.replace(processor(), lanes=lanes, registers=16, halves=False)
+    smaller = dataclasses.replace(processor(), lanes=lanes, registers=16, bfloat16_pairs=False)
     monkeypatch.setattr(compiling, "processor", lambda: smaller)
     cache = filled_cache()
     block = blocks_of(cache, [(3, 17)])[0]

@@ -34,7 +34,7 @@ def as_told(x: Tensor, kept: Kept) -> Tensor:
     if kept == "int8":
         scale = x.abs().amax(dim=1, keepdim=True) / 32767.0
         return (x / scale).round().double() * scale.double()
-    return (x.bfloat16() if kept == "bfloat16" and processor().halves else x).double()
+    return (x.bfloat16() if kept == "bfloat16" and processor().bfloat16_pairs else x).double()
 
 
 @pytest.mark.parametrize("kept", ["float32", "bfloat16", "int8"])
@@ -130,7 +130,7 @@ def test_bfloat16_without_instructions_of_its_own(monkeypatch: pytest.MonkeyPatc
 def vectors(monkeypatch: pytest.MonkeyPatch, lanes: int, registers: int) -> None:
     """Have kernels built for another processor's."""
     smaller: Processor = dataclasses.replace(
-        processor(), lanes=lanes, registers=registers, halves=False
+        processor(), lanes=lanes, registers=registers, bfloat16_pairs=False
     )
     for module in (compiling, forms, products):
         monkeypatch.setattr(module, "processor", lambda: smaller)

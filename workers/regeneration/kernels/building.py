@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 
 FLOAT, BYTE = ir.FloatType(), ir.IntType(8)
-HALF, WORD, LONG, BIT = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.IntType(1)
+SHORT, WORD, LONG, BIT = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.IntType(1)
 NOTHING = ir.VoidType()
 
 

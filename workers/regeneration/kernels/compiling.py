@@ -31,14 +31,14 @@ class Processor:
     Attributes:
         lanes: float32 numbers of one vector.
         registers: vectors that it holds at once.
-        halves: whether it multiplies bfloat16, two to a lane, by instructions of its own.
+        bfloat16_pairs: whether it multiplies bfloat16, two to a lane, by instructions of its own.
     """
 
     name: str
     features: str
     lanes: int
     registers: int
-    halves: bool = False
+    bfloat16_pairs: bool = False
 
 
 @cache
@@ -49,7 +49,7 @@ def processor() -> Processor:
     if found.get("avx512f"):
         # LLVM halves vectors of 64 bytes unless told otherwise.
         wide = f"{features},-prefer-256-bit"
-        return Processor(name, wide, LANES, 32, halves=bool(found.get("avx512bf16")))
+        return Processor(name, wide, LANES, 32, bfloat16_pairs=bool(found.get("avx512bf16")))
     if found.get("avx2"):
         return Processor(name, features, lanes=8, registers=16)
     return Processor(name, features, lanes=4, registers=32 if found.get("neon") else 16)

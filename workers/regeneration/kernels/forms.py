@@ -11,7 +11,7 @@ from llvmlite import ir
 from torch import Tensor
 from torch.nn import functional
 
-from workers.regeneration.kernels.building import BFLOAT, BYTE, FLOAT, HALF, WORD, KernelWriter
+from workers.regeneration.kernels.building import BFLOAT, BYTE, FLOAT, SHORT, WORD, KernelWriter
 from workers.regeneration.kernels.compiling import LANES, processor
 from workers.regeneration.kernels.rounding import rounding
 
@@ -21,7 +21,7 @@ Kept = Literal["float32", "bfloat16", "int8"]
 DEEP = 512
 """Inputs after which sums are put down: so much of a panel stays in the second cache for the rows
 that follow. The same for all processors, so that their sums are; and no more than that many times
-127 * 32767 fits 32 bits (see :class:`Scaled`)."""
+127 * 32767 fits 32 bits (see :class:`Int8Pairs`)."""
 
 
 class Form(Protocol):
@@ -68,17 +68,17 @@ class Form(Protocol):
         """The sums as float32, added to what is ``there``; addresses of the scales, if any."""
 
 
-class Whole:
+class Float32:
     """Numbers are float32, and so are weights, at the latest when they are met: one at a time."""
 
     together = 1
     number = FLOAT
 
     def __init__(self, kept: Literal["float32", "bfloat16"]) -> None:
-        self.name = f"whole {kept}"
+        self.name = "float32" if kept == "float32" else f"float32 of {kept}"
         self._dtype: torch.dtype = getattr(torch, kept)
         self._wide = kept == "float32"
-        self.weight = FLOAT if self._wide else HALF
+        self.weight = FLOAT if self._wide else SHORT
 
     def kept(self, weight: Tensor) -> tuple[Tensor, None]:
         """As :class:`Form` says."""
@@ -97,7 +97,7 @@ class Whole:
         if self._wide:
             return k.load(address)
         # A bfloat16 is the upper half of a float32.
-        narrow = k.now.zext(k.load(address, ir.VectorType(HALF, k.lanes)), k.words)
+        narrow = k.now.zext(k.load(address, ir.VectorType(SHORT, k.lanes)), k.words)
         upper = k.now.shl(narrow, ir.Constant(k.words, [16] * k.lanes))
         return k.now.bitcast(upper, k.vector)
 
@@ -112,21 +112,21 @@ class Whole:
         return k.now.fadd(sums, there)
 
 
-class Halves:
+class BFloat16Pairs:
     """Both are bfloat16, two at a time (AVX512-BF16's ``VDPBF16PS``); sums are float32."""
 
-    name = "halves"
+    name = "bfloat16 pairs"
     together = 2
     number = WORD
     weight = WORD
 
     def kept(self, weight: Tensor) -> tuple[Tensor, None]:
         """As :class:`Form` says."""
-        return _whole(weight).to(torch.bfloat16), None
+        return _whole_vectors(weight).to(torch.bfloat16), None
 
     def told(self, x: Tensor) -> tuple[Tensor, None]:
         """As :class:`Form` says."""
-        return _whole(x).to(torch.bfloat16).contiguous(), None
+        return _whole_vectors(x).to(torch.bfloat16).contiguous(), None
 
     def nothing(self, k: KernelWriter) -> ir.Constant:
         """As :class:`Form` says."""
@@ -154,26 +154,26 @@ class Halves:
         return k.now.fadd(sums, there)
 
 
-class Scaled:
+class Int8Pairs:
     """Weights are int8 with a scale for each output, numbers int16 with one for each row.
 
     Two at a time: their products' sums are whole numbers of 32 bits, exact, so that they are the
     same on every processor. Between two places where sums are put down none can overflow.
     """
 
-    name = "scaled"
+    name = "int8 pairs"
     together = 2
     number = WORD
-    weight = HALF
+    weight = SHORT
 
     def kept(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """As :class:`Form` says; rounded to the nearest."""
         scale = weight.abs().amax(dim=1).clamp_min(1e-8) / 127.0
-        return _whole((weight / scale[:, None]).round()).to(torch.int8), scale
+        return _whole_vectors((weight / scale[:, None]).round()).to(torch.int8), scale
 
     def told(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As :class:`Form` says; what is no number makes its row's scale infinite."""
-        x = _whole(x)
+        x = _whole_vectors(x)
         x = x if x.stride(-1) == 1 else x.contiguous()
         rows, inputs = x.shape
         made, scale = torch.empty(rows, inputs, dtype=torch.int16), torch.empty(rows)
@@ -187,13 +187,13 @@ class Scaled:
     def weights(self, k: KernelWriter, address: ir.Value) -> ir.Value:
         """As :class:`Form` says."""
         narrow = k.load(address, ir.VectorType(BYTE, 2 * k.lanes))
-        return k.now.sext(narrow, ir.VectorType(HALF, 2 * k.lanes))
+        return k.now.sext(narrow, ir.VectorType(SHORT, 2 * k.lanes))
 
     def met(self, k: KernelWriter, number: ir.Value, weights: ir.Value, sums: ir.Value) -> ir.Value:
         """As :class:`Form` says."""
         # Written out; LLVM knows it as one instruction (PMADDWD, VPDPWSSD).
         now, wide = k.now, ir.VectorType(WORD, 2 * k.lanes)
-        numbers = now.sext(now.bitcast(number, ir.VectorType(HALF, 2 * k.lanes)), wide)
+        numbers = now.sext(now.bitcast(number, ir.VectorType(SHORT, 2 * k.lanes)), wide)
         products = now.mul(numbers, now.sext(weights, wide))
         first, second = (
             now.shuffle_vector(
@@ -216,13 +216,13 @@ class Scaled:
 def form_of(kept: Kept) -> Form:
     """The fastest on this processor of those that keep weights so."""
     if kept == "int8":
-        return Scaled()
-    if kept == "bfloat16" and processor().halves:
-        return Halves()
-    return Whole(kept)
+        return Int8Pairs()
+    if kept == "bfloat16" and processor().bfloat16_pairs:
+        return BFloat16Pairs()
+    return Float32(kept)
 
 
-def _whole(x: Tensor) -> Tensor:
+def _whole_vectors(x: Tensor) -> Tensor:
     """With as many zeros behind each row's inputs as fill the longest vector."""
     beyond = -x.shape[1] % LANES
     return functional.pad(x, (0, beyond)) if beyond else x

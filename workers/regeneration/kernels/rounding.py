@@ -2,7 +2,7 @@
 
 from llvmlite import ir
 
-from workers.regeneration.kernels.building import FLOAT, HALF, LONG, KernelWriter, long, pointer
+from workers.regeneration.kernels.building import FLOAT, LONG, SHORT, KernelWriter, long, pointer
 from workers.regeneration.kernels.compiling import Kernel, Processor, compiled
 
 LARGEST = 32767
@@ -26,7 +26,7 @@ def _module(here: Processor) -> ir.Module:
         ir.Module("rounding"),
         "rounding",
         [
-            ("x", pointer(FLOAT)), ("x_row", LONG), ("out", pointer(HALF)),
+            ("x", pointer(FLOAT)), ("x_row", LONG), ("out", pointer(SHORT)),
             ("scales", pointer(FLOAT)), ("rows", LONG), ("inputs", LONG),
         ],
         here.lanes,
@@ -47,6 +47,6 @@ def _module(here: Processor) -> ir.Module:
             value = now.fdiv(k.load(k.at(told, number)), everywhere)
             value = now.select(now.fcmp_ordered("ord", value, value), value, k.constant(0.0))
             whole = now.fptosi(k.nearest(value), k.words)
-            k.store(now.trunc(whole, ir.VectorType(HALF, k.lanes)), k.at(made, number))
+            k.store(now.trunc(whole, ir.VectorType(SHORT, k.lanes)), k.at(made, number))
     now.ret_void()
     return k.module
